@@ -1,0 +1,1 @@
+"""Ready configs; each says its command, its time and what to expect."""

@@ -1,0 +1,24 @@
+r"""Your own table: a .csv or .tsv file with a header, and the name of the column to predict.
+
+python -m experiments.run --config configs/table.py --workdir runs/mine \
+    --config.data.path=mine.csv --config.data.target=price
+
+Text and missing cells are read as they are; a target of numbers with more than twenty values is a
+quantity, and needs --config.objective.name=regression. Rows of an index or a name are left out by
+--config.data.drop="('id',)".
+
+70 seconds on two CPU cores for the 178 wines of scikit-learn saved as a file: test accuracy 1.0
+[0.904, 1.0], and no gate closes. With 400 rows of numbers and text with gaps: 84 seconds.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.data = ConfigDict({"name": "table", "path": "", "target": ""})
+    config.model = ConfigDict({"name": "mlp", "width": 64, "depth": 2})
+    config.optim = ConfigDict({"name": "adamw", "learning_rate": 1e-3})
+    config.train = ConfigDict({"batch_size": 16, "epochs": 30})
+    config.search = ConfigDict({"name": "random", "trials": 32})
+    return config

@@ -1,0 +1,1 @@
+"""The recipe for training neural networks, carried out and measured."""

@@ -1,0 +1,1 @@
+"""Where the pure stages meet files, clocks and people."""

@@ -1,0 +1,185 @@
+"""The commands: flags in, exit code out. 0 done, 1 a gate closed, 2 bad input, 128 + n a signal."""
+
+import os
+import pathlib
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import flags
+
+from recipe_jax.types import UserError
+
+BAD_INPUT = 2
+# Not Python's own 1, which says that a gate closed.
+BUG = 70
+CONFIG_HELP = (
+    ("--config FILE", "file.py[:variant] (runs its get_config), .json or .yaml (data only)"),
+    ("--config.SECTION.KEY=VALUE", "overrides a setting, such as --config.train.epochs=5;"),
+    ("", "--dry-run shows every setting there is"),
+)
+RESUMES = """
+The same command on the same workdir goes on where it was stopped.
+Exit codes: 0 done; 1 a gate closed, the report says why; 2 bad input, one line says what;
+130 or 143 stopped by a signal, after saving."""
+Command = Callable[[Sequence[str]], int]
+Define = Callable[[flags.FlagValues], None]
+
+
+def run(argv: Sequence[str]) -> int:
+    """The whole recipe on one config: from a look at the data to the last percent."""
+    if _helped(run, argv, _train_flags):
+        return 0
+    from recipe_jax.recipe import data, overfit, regularise, skeleton, squeeze, tune
+
+    return _trained(run, (data, skeleton, overfit, regularise, tune, squeeze), argv)
+
+
+def train(argv: Sequence[str]) -> int:
+    """One training run with the config as it is."""
+    if _helped(train, argv, _train_flags):
+        return 0
+    from recipe_jax.recipe import data, single
+
+    return _trained(train, (data, single), argv)
+
+
+def predict(argv: Sequence[str]) -> int:
+    """Predictions of a finished run's model for new examples."""
+    if _helped(predict, argv, _predict_flags):
+        return 0
+    own = _parse(argv, _predict_flags)
+    from recipe_jax.app import predict as app_predict
+    from recipe_jax.app.console import Console
+
+    if not own.workdir or not own.data:
+        raise UserError("Say whose model and which data: --workdir runs/digits --data new.csv")
+    out = pathlib.Path(own.out)
+    count = app_predict.predict(pathlib.Path(own.workdir), pathlib.Path(own.data), out)
+    Console().line(f"{count} predictions in {out}")
+    return 0
+
+
+def report(argv: Sequence[str]) -> int:
+    """The page of a run, built again."""
+    if _helped(report, argv, _workdir_flag):
+        return 0
+    own = _parse(argv, _workdir_flag)
+    from recipe_jax.app.console import Console
+    from recipe_jax.report import page
+
+    if not own.workdir:
+        raise UserError("Say which workdir: --workdir runs/digits")
+    folder = pathlib.Path(own.workdir)
+    if not (folder / "run.json").is_file():
+        raise UserError(f"{folder} is no workdir of a run: it has no run.json.")
+    Console().line(f"Report: {page.build_report(folder)}")
+    return 0
+
+
+def main(command: Command) -> None:
+    """Runs a command as a process: devices first, then the exit code that it earned."""
+    use_all_cores()
+    try:
+        code = command(sys.argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = BAD_INPUT
+    except KeyboardInterrupt:
+        code = 130
+    except Exception:
+        traceback.print_exc()
+        code = BUG
+    except BaseException as error:
+        code = getattr(error, "exit_code", None)
+        if code is None:
+            raise
+        print(f"{error}; the same command goes on from here.", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # What other threads are still compiling is not waited for.
+        os._exit(code)
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def use_all_cores() -> None:
+    """On CPU one host device a core, two at least, unless XLA_FLAGS says otherwise: lanes are dealt
+    to them. Two, because with one device XLA may round differently (sweep/population.py)."""
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        import jax
+
+        jax.config.update("jax_num_cpu_devices", max(2, os.cpu_count() or 2))
+
+
+def _trained(command: Command, stages: Sequence[Any], argv: Sequence[str]) -> int:
+    from recipe_jax import config as configs
+    from recipe_jax.app import drive
+    from recipe_jax.app.console import Console
+
+    parsed = configs.parse(_dashes(argv), _train_flags)
+    stem = pathlib.Path(parsed.path.partition(":")[0]).stem
+    return drive.execute(
+        what=command.__name__,
+        stages=stages,
+        config=parsed.config,
+        overrides=parsed.overrides,
+        workdir=pathlib.Path(parsed.flags.workdir or f"runs/{stem}"),
+        argv=argv,
+        console=Console(),
+        overwrite=parsed.flags.overwrite,
+        dry_run=parsed.flags.dry_run,
+    )
+
+
+def _workdir_flag(own: flags.FlagValues) -> None:
+    flags.DEFINE_string("workdir", None, "the run's folder", flag_values=own)
+
+
+def _predict_flags(own: flags.FlagValues) -> None:
+    _workdir_flag(own)
+    flags.DEFINE_string("data", None, "examples: .csv, .tsv, .npy, .npz or idx", flag_values=own)
+    flags.DEFINE_string("out", "predictions.csv", "where to write the table", flag_values=own)
+
+
+def _train_flags(own: flags.FlagValues) -> None:
+    _workdir_flag(own)
+    own["workdir"].help = "the run's folder (runs/<name of the config>)"
+    flags.DEFINE_bool("dry_run", False, "print the config and the plan, and stop", flag_values=own)
+    flags.DEFINE_bool("overwrite", False, "start anew in this workdir", flag_values=own)
+
+
+def _helped(command: Command, argv: Sequence[str], define: Define) -> bool:
+    """Prints the help if the command line asks for it."""
+    if not {"-h", "-help", "--help", "--helpfull", "--helpshort"}.intersection(argv[1:]):
+        return False
+    own = flags.FlagValues()
+    define(own)
+    trains = define is _train_flags
+    lines = [("--" + name.replace("_", "-"), own[name].help) for name in own]
+    example = "--config configs/digits.py" if trains else "--workdir runs/digits"
+    print(
+        f"{command.__doc__}\n\nusage: python -m experiments.{command.__name__} {example} [flags]\n"
+    )
+    for flag, meaning in [*CONFIG_HELP, *lines] if trains else lines:
+        print(f"  {flag:<30} {meaning}")
+    print(RESUMES if trains else "\nExit codes: 0 done; 2 bad input, one line says what.")
+    return True
+
+
+def _parse(argv: Sequence[str], define: Define) -> flags.FlagValues:
+    own = flags.FlagValues()
+    define(own)
+    try:
+        rest = own(_dashes(argv))
+    except flags.Error as error:
+        raise UserError(f"Command line: {' '.join(str(error).split())}") from error
+    if len(rest) > 1:
+        raise UserError(f"{rest[1]!r} stands alone; a flag is written --name=value.")
+    return own
+
+
+def _dashes(argv: Sequence[str]) -> list[str]:
+    """`--dry-run` is written `--dry_run` for absl."""
+    return ["--dry_run" if word == "--dry-run" else word for word in argv]

@@ -1,0 +1,288 @@
+"""Drives stages: answers what they ask, tells what they find, writes it all down.
+
+A stage is replayed from its start on every resume; what was trained before answers from the
+checkpoints, so it comes to the same place, finds the same, and goes on from there.
+"""
+
+import errno
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from recipe_jax import config as configs
+from recipe_jax import experiment, provenance, resolve, writers
+from recipe_jax.app import export, plan
+from recipe_jax.app.console import Console
+from recipe_jax.app.lanes import Lanes
+from recipe_jax.app.signals import Signals
+from recipe_jax.app.workdir import Workdir, open_workdir
+from recipe_jax.data import base as data_base
+from recipe_jax.recipe.base import Context
+from recipe_jax.recipe.settings import Recipe
+from recipe_jax.types import (
+    Decision,
+    Finding,
+    Objective,
+    Outputs,
+    Result,
+    Split,
+    Status,
+    Task,
+    Trials,
+    UserError,
+)
+
+DONE, GATE_CLOSED = 0, 1
+# What every finished run leaves behind, besides its record and perhaps a model.
+WRITTEN = (
+    "findings.json",
+    "metrics.jsonl",
+    "trials.csv",
+    "tensorboard",
+    "report.json",
+    "report.html",
+)
+NO_PLACE = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS)
+
+
+def execute(
+    *,
+    what: str,
+    stages: Sequence[Any],
+    config: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    workdir: pathlib.Path,
+    argv: Sequence[str],
+    console: Console,
+    overwrite: bool = False,
+    dry_run: bool = False,
+) -> int:
+    """Carries out `stages` (modules of recipe/) on a workdir; the exit code."""
+    task = load_task(config)
+    objective = make_objective(config, task)
+    context = make_context(config, task, objective)
+    record = _record(what, config=config, overrides=overrides, argv=argv, task=task, stages=stages)
+    planned = plan.of_stages(stages, context)
+    record["plan"] = plan.as_data(planned)
+    lines = plan.describe(planned, config=config, task=task, workdir=workdir)
+    if dry_run:
+        console.line(writers.to_json(configs.to_data(config), indent=2))
+        console.header(f"experiments.{what} would carry out", lines)
+        return DONE
+    place = open_workdir(workdir, config=config, record=record, overwrite=overwrite)
+    report = place.path / "report.html"
+    if place.resumed and _is_complete(place):
+        console.line(f"This run is finished ({place.record['status']}): {report}")
+        return place.record["exit_code"]
+    console.header(f"experiments.{what}" + (" (going on)" if place.resumed else ""), lines)
+    try:
+        exit_code = _Run(place, config, task, console).carry_out(stages, context)
+    except OSError as error:
+        if error.errno not in NO_PLACE:
+            raise
+        raise UserError(
+            f"--workdir {place.path} cannot be written ({error.strerror}); mend that, and the same "
+            "command goes on from here."
+        ) from error
+    finally:
+        console.close()
+    console.line(f"\nReport: {report}")
+    return exit_code
+
+
+def load_task(config: Mapping[str, Any]) -> Task:
+    """The data section as a prepared task."""
+    section = dict(config["data"])
+    build = resolve.resolve("data", section.pop("name"))
+    common = resolve.keywords(data_base.prepare)
+    source = build(**{k: v for k, v in section.items() if k not in common})
+    task = data_base.prepare(source, **{k: v for k, v in section.items() if k in common})
+    batch_size = config["train"]["batch_size"]
+    if batch_size > len(task.train.targets):
+        raise UserError(
+            f"train.batch_size={batch_size} is more than the {len(task.train.targets)} training "
+            f"examples; use at most {len(task.train.targets)}."
+        )
+    return task
+
+
+def make_objective(config: Mapping[str, Any], task: Task) -> Objective:
+    """The objective with the config's numbers, for judging on the host."""
+    section = dict(config["objective"])
+    name = section.pop("name")
+    if ":" not in name and name in ("classification", "regression") and name != task.spec.kind:
+        raise UserError(
+            f"The targets of {task.name} mean {task.spec.kind}, the objective is {name}; "
+            f"say --config.objective.name={task.spec.kind}."
+        )
+    return resolve.resolve("objectives", name)(task.spec, **section)
+
+
+def make_context(config: Mapping[str, Any], task: Task, objective: Objective) -> Context:
+    """What the first stage has in hand."""
+    section = dict(config["search"])
+    search = resolve.resolve("search", section.pop("name"))(**section)
+    known = {
+        f"{part}.{key}": keyword
+        for part in experiment.FAMILIES
+        for key, keyword in configs.section_keywords(part, config[part]["name"]).items()
+    }
+    for axis in search.axes:
+        if axis.path not in known:
+            raise UserError(
+                f"search.space: there is no {axis.path!r}{resolve.nearest(axis.path, [*known])}"
+            )
+        if not known[axis.path].traced:
+            raise UserError(
+                f"search.space: {axis.path} is no float; only floats are searched over."
+            )
+        for end in (axis.low, axis.high):
+            configs.with_settings(config, {axis.path: end})
+    return Context(task, config, objective, Recipe(**config["recipe"]), search, {}, ())
+
+
+def _is_complete(place: Workdir) -> bool:
+    """The run came to its end, and all that it wrote is still there; else it is replayed."""
+    if place.record["status"] not in ("done", "gate closed"):
+        return False
+    return all((place.path / name).exists() for name in place.record["written"])
+
+
+class _Run:
+    """A run under way: the lanes, what was found so far, and where it is written."""
+
+    def __init__(self, place: Workdir, config: Mapping[str, Any], task: Task, console: Console):
+        self.place, self.config, self.task, self.console = place, config, task, console
+        self.signals = Signals(console.interrupted)
+        self.signals.install()
+        self.lanes = Lanes(
+            task=task,
+            config=config,
+            workdir=place.path,
+            signals=self.signals,
+            progress=console.progress,
+        )
+        self.findings: list[dict[str, Any]] = []
+        self.results: list[Result] = []
+
+    def carry_out(self, stages: Sequence[Any], context: Context) -> int:
+        """All stages in order, up to a gate that closes; the report is written in any case."""
+        record = self.place.record
+        record |= {"status": "running", "exit_code": None}
+        record["stages"] = [dict(stage) for stage in record["stages"]]
+        self.place.save()
+        began = time.monotonic()
+        closed = False
+        for number, stage in enumerate(stages):
+            told, stage_began = record["stages"][number], time.monotonic()
+            told["state"] = "running"
+            self.console.stage(told["name"], told["expects"])
+            decision, found = self._drive(stage, told["name"], context)
+            told["run_seconds"] = time.monotonic() - stage_began
+            told |= {"state": "done", "decision": decision.summary, "lanes": self._lanes_of(told)}
+            context = context._replace(
+                carried={**context.carried, **decision.settings},
+                findings=(*context.findings, *found),
+            )
+            record |= {"widths": self.lanes.widths, "damaged_checkpoints": self.lanes.damage}
+            self.console.decision(decision.summary, told["run_seconds"])
+            self.place.save()
+            writers.write_trials_csv(self.place.path / "trials.csv", self.lanes.trial_rows)
+            if self.signals.received:
+                self.signals.leave()
+            closed = any(f.status is Status.FAIL for f in found) and not context.recipe.force
+            if closed:
+                told["state"] = "gate closed"
+                break
+        written = [*WRITTEN]
+        self.lanes.metrics.close()
+        writers.rebuild_tensorboard(self.place.path)
+        final = [result for result in self.results if result.weights is not None]
+        if not closed and final:
+            export.save_model(self.place.path / "model", self.task, self.config, final)
+            written += [f"model/{name}" for name in export.FILES]
+        if closed:
+            self.console.line(
+                "  The gate is closed: mend this, or go on with --config.recipe.force.", "red"
+            )
+        code = GATE_CLOSED if closed else DONE
+        record |= {
+            "status": "gate closed" if closed else "done",
+            "exit_code": code,
+            "written": written,
+        }
+        record["total_seconds"] = time.monotonic() - began
+        self.place.save()
+        from recipe_jax.report import page  # plotly takes a second to import
+
+        page.build_report(self.place.path)
+        return code
+
+    def _drive(self, stage: Any, name: str, context: Context) -> tuple[Decision, list[Finding]]:
+        generator, answer, found = stage.run(context), None, []
+        while True:
+            try:
+                request = generator.send(answer)
+            except StopIteration as end:
+                return end.value, found
+            answer = None
+            if isinstance(request, Finding):
+                found.append(request)
+                self.findings.append({"stage": name, **writers.plain(request)})
+                writers.write_json(self.place.path / "findings.json", self.findings)
+                self.console.finding(request)
+            elif isinstance(request, Trials):
+                answer = self.lanes.train(name, request)
+                if request.keep:
+                    self.results = answer
+            else:
+                split = self._split(name, request)
+                answer = self.lanes.outputs(request, split), split
+
+    def _split(self, stage: str, request: Outputs) -> Split:
+        if request.split == "test":
+            return self.task.test.open(lambda: self.place.opened_test(stage, request.reason))
+        return getattr(self.task, request.split)
+
+    def _lanes_of(self, told: Mapping[str, Any]) -> int:
+        return sum(row["stage"] == told["name"] for row in self.lanes.trial_rows)
+
+
+def _record(
+    what: str,
+    *,
+    config: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    argv: Sequence[str],
+    task: Task,
+    stages: Sequence[Any],
+) -> dict[str, Any]:
+    return {
+        "what": what,
+        "name": f"{task.name} · {config['model']['name']}",
+        "status": "new",
+        "exit_code": None,
+        "written": [],
+        "overrides": configs.to_data(overrides),
+        "seed": config["seed"],
+        **provenance.provenance(argv),
+        "data": {
+            "name": task.name,
+            "fingerprint": task.fingerprint,
+            "examples": {
+                "train": len(task.train.targets),
+                "validation": len(task.validation.targets),
+                "test": task.test.num_examples,
+            },
+        },
+        "stages": [
+            {
+                "name": stage.__name__.rpartition(".")[2],
+                "state": "waiting",
+                "expects": stage.EXPECTS,
+            }
+            for stage in stages
+        ],
+        "test_openings": [],
+    }

@@ -1,0 +1,100 @@
+"""The model that a run leaves behind: weights as npz, what its inputs and outputs mean, and a
+serialised program that needs none of this package."""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export as jax_export
+
+from recipe_jax import checkpoint, ensemble, experiment, trees, writers
+from recipe_jax import config as configs
+from recipe_jax.data import base as data_base
+from recipe_jax.types import Result, Task, UserError
+
+FILES = ("model.json", "weights.npz", "model.jaxexport", "sha256.json")
+DESCRIPTION, WEIGHTS, PROGRAM, DIGESTS = FILES
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def save_model(
+    folder: pathlib.Path, task: Task, config: Mapping[str, Any], members: Sequence[Result]
+) -> None:
+    """Writes weights.npz (axis 0 the member), model.jaxexport, their digests, and model.json.
+
+    The program takes encoded inputs (batch, ...) and gives probabilities, or values in the target's
+    own units; its batch size is free.
+    """
+    folder.mkdir(exist_ok=True)
+    (folder / DESCRIPTION).unlink(missing_ok=True)
+    settings = members[0].trial.settings
+    weights = trees.stack([member.weights for member in members])
+    program = _program(task, configs.with_settings(config, settings), weights)
+    batch = jax_export.symbolic_shape("batch")[0]
+    shape = jax.ShapeDtypeStruct((batch, *task.spec.input_shape), jnp.float32)
+    exported = jax_export.export(jax.jit(program), platforms=PLATFORMS)(shape)
+    (folder / PROGRAM).write_bytes(exported.serialize())
+    np.savez(folder / WEIGHTS, **checkpoint.flatten(weights))  # pyright: ignore[reportArgumentType]
+    described = {
+        "kind": task.spec.kind,
+        "class_names": task.class_names,
+        "target_names": task.target_names,
+        "input_shape": task.spec.input_shape,
+        "modality": task.modality,
+        "feature_names": task.feature_names,
+        "encoder": task.encoder.to_json(),
+        "settings": settings,
+        "members": [
+            {"uid": m.trial.uid, "seed": m.trial.seed, "step": m.best_step} for m in members
+        ],
+    }
+    writers.write_json(folder / DIGESTS, _digests(folder))
+    # Last, so that a folder with a description is whole.
+    writers.write_json(folder / DESCRIPTION, described)
+
+
+def load_model(folder: pathlib.Path) -> tuple[dict[str, Any], Any, Any]:
+    """(description, encoder, program) of a saved model; UserError when it is missing or damaged."""
+    try:
+        described = json.loads((folder / DESCRIPTION).read_text())
+        if json.loads((folder / DIGESTS).read_text()) != _digests(folder):
+            raise ValueError(f"{WEIGHTS} or {PROGRAM} is not what was written")
+        program = jax_export.deserialize(bytearray((folder / PROGRAM).read_bytes()))
+        return described, data_base.encoder_from_json(described["encoder"]), jax.jit(program.call)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"There is no trained model in {folder}: has its run come to the end?"
+        ) from error
+    except Exception as error:
+        raise UserError(
+            f"The model in {folder} is damaged: {' '.join(str(error).split())}."
+        ) from error
+
+
+def _digests(folder: pathlib.Path) -> dict[str, str]:
+    """The SHA-256 of the files that nobody can read; beside them, since they hold dates."""
+    return {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in (WEIGHTS, PROGRAM)
+    }
+
+
+def _program(task: Task, config: Mapping[str, Any], weights: Any) -> Any:
+    static, numbers = experiment.split(config)
+    built = experiment.make_build(static, task.spec, 1)(
+        {name: jnp.float32(value) for name, value in numbers.items()}
+    )
+
+    def predict(inputs: jax.Array) -> jax.Array:
+        def member(each: Any) -> jax.Array:
+            return built.model.apply(*each, inputs, key=jax.random.key(0), train=False)[0]
+
+        outputs = jax.lax.map(member, weights)
+        return built.objective.predict(ensemble.average(outputs, task.spec.kind))
+
+    return predict

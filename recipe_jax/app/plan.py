@@ -1,0 +1,64 @@
+"""What a run will do, and what it costs, before it starts."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from recipe_jax.recipe.base import Context
+from recipe_jax.train import settings
+from recipe_jax.types import Task
+
+
+class Planned(NamedTuple):
+    """One stage's training: lanes, programs (compiles of the train step), training steps in all."""
+
+    stage: str
+    lanes: int
+    programs: int
+    lane_steps: int
+
+
+def of_stages(stages: Sequence[Any], context: Context) -> list[Planned]:
+    """What every stage says it will train, in steps of the config's batch size."""
+    planned = []
+    for stage in stages:
+        wanted = stage.planned(context)
+        steps = sum(
+            lanes
+            * settings.length(
+                epochs=epochs,
+                batch_size=context.config["train"]["batch_size"],
+                evaluations=context.config["train"]["evaluations"],
+                num_examples=len(context.task.train.targets),
+            ).num_steps
+            for lanes, epochs, _ in wanted
+        )
+        lanes, programs = sum(each[0] for each in wanted), sum(each[2] for each in wanted)
+        planned.append(Planned(stage.__name__.rpartition(".")[2], lanes, programs, steps))
+    return planned
+
+
+def as_data(planned: Sequence[Planned]) -> dict[str, Any]:
+    """The plan for run.json."""
+    return {
+        "stages": [each._asdict() for each in planned],
+        "lanes": sum(each.lanes for each in planned),
+        "programs": sum(each.programs for each in planned),
+        "lane_steps": sum(each.lane_steps for each in planned),
+    }
+
+
+def describe(
+    planned: Sequence[Planned], *, config: Mapping[str, Any], task: Task, workdir: pathlib.Path
+) -> list[str]:
+    """The plan for the console."""
+    whole = as_data(planned)
+    examples = f"{len(task.train.targets)} train, {len(task.validation.targets)} validation"
+    return [
+        f"data      {task.name}: {examples}, {task.test.num_examples} test (sealed)",
+        f"model     {config['model']['name']}, {config['optim']['name']}, "
+        f"batches of {config['train']['batch_size']}, {config['train']['epochs']} epochs",
+        f"plan      {whole['lanes']} training runs as lanes of {whole['programs']} compiled "
+        f"programs, {whole['lane_steps']:,} steps",
+        f"workdir   {workdir}",
+    ]

@@ -1,0 +1,79 @@
+"""Uses what was trained: new examples in, predictions out."""
+
+import csv
+import io
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from recipe_jax import writers
+from recipe_jax.app import export
+from recipe_jax.data import arrays, idx, table
+from recipe_jax.types import UserError
+
+BATCH = 1024
+
+
+def predict(workdir: pathlib.Path, data: pathlib.Path, out: pathlib.Path) -> int:
+    """Writes one row an example to `out` (CSV); how many."""
+    if out.is_dir() or not out.parent.is_dir():
+        raise UserError(f"--out {out} must be a file in a folder that is there.")
+    described, encoder, program = export.load_model(workdir / "model")
+    inputs = _read(data, described, encoder)
+    found = [
+        np.asarray(program(_filled(inputs[first : first + BATCH])))[: len(inputs) - first]
+        for first in range(0, len(inputs), BATCH)
+    ]
+    try:
+        writers.write_text(out, _as_csv(described, np.concatenate(found)))
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written: {error.strerror}.") from error
+    return len(inputs)
+
+
+def _filled(inputs: np.ndarray) -> np.ndarray:
+    """Batches of one size, so that the program is compiled once."""
+    rows = np.arange(BATCH) % len(inputs) if len(inputs) < BATCH else np.arange(BATCH)
+    return inputs[rows]
+
+
+def _read(data: pathlib.Path, described: Mapping[str, Any], encoder: Any) -> np.ndarray:
+    """Encoded inputs from a table, an npy or npz file, or an idx file."""
+    if not data.is_file():
+        raise UserError(f"--data {data} is not there.")
+    by_name = bool(described["feature_names"])
+    if data.suffix == ".npy":
+        raw: Any = arrays.load_npy(data)
+    elif data.suffix == ".npz":
+        raw = arrays.load_npz(data)[0]
+    elif "idx" in data.name:
+        raw = idx.read(data)
+    elif by_name:
+        raw = table.read(str(data))
+    else:
+        raise UserError(f"{data}: this model takes images; give an .npy, .npz or idx file.")
+    if described["encoder"]["type"] == "table" and isinstance(raw, np.ndarray):
+        raise UserError(f"{data}: this model takes columns by name; give a .csv or .tsv file.")
+    try:
+        inputs = encoder.encode(raw)
+    except UserError as error:
+        raise UserError(f"{data}: {error}") from error
+    if not len(inputs):
+        raise UserError(f"{data} holds no examples.")
+    return inputs
+
+
+def _as_csv(described: Mapping[str, Any], predictions: np.ndarray) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text)
+    if described["kind"] == "classification":
+        names = described["class_names"]
+        rows.writerow(["prediction", *(f"probability of {name}" for name in names)])
+        for row in predictions:
+            rows.writerow([names[int(row.argmax())], *(f"{p:.6g}" for p in row)])
+    else:
+        rows.writerow(described["target_names"])
+        rows.writerows([f"{value:.8g}" for value in row] for row in predictions)
+    return text.getvalue()

@@ -1,0 +1,158 @@
+"""The workdir: opened anew, gone on with, or refused; and the record of the run, run.json."""
+
+import json
+import pathlib
+import re
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from recipe_jax import config as configs
+from recipe_jax import writers
+from recipe_jax.types import UserError
+
+OURS = (
+    "checkpoints",
+    "config.json",
+    "findings.json",
+    "metrics.jsonl",
+    "model",
+    "report.html",
+    "report.json",
+    "run.json",
+    "study.log",
+    "tensorboard",
+    "trials.csv",
+)
+UNFINISHED = re.compile(r"\.(.+?)(\.\d+)?\.tmp")
+RECORDED = (
+    *("what", "data", "packages", "devices", "status", "exit_code", "test_openings", "stages"),
+    "written",
+)
+# What decides the bits besides config and data: going on under another of these is refused.
+BITWISE = ("jax", "jaxlib", "flax", "optax", "numpy")
+
+
+class Workdir:
+    """One run's folder. `record` is the content of run.json; `save` writes it."""
+
+    def __init__(self, path: pathlib.Path, record: dict[str, Any], *, resumed: bool):
+        self.path, self.record, self.resumed = path, record, resumed
+
+    def save(self) -> None:
+        """run.json as it stands."""
+        writers.write_json(self.path / "run.json", self.record)
+
+    def opened_test(self, stage: str, reason: str) -> None:
+        """Writes down that the test split is opened, before it is; a replay is the same opening."""
+        opening = {"stage": stage, "reason": reason}
+        if opening not in self.record["test_openings"]:
+            self.record["test_openings"].append(opening)
+            self.save()
+
+
+def open_workdir(
+    path: pathlib.Path,
+    *,
+    config: Mapping[str, Any],
+    record: dict[str, Any],
+    overwrite: bool,
+) -> Workdir:
+    """The workdir for this config: new, or the one that an earlier run of the same left behind."""
+    path = path.resolve()
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--workdir {path} is a file; name a folder.")
+    try:
+        found = {p.name for p in path.iterdir()} if path.is_dir() else set()
+        if found >= {"config.json", "run.json"}:
+            if not overwrite:
+                return _resume(path, config, record)
+        elif found:
+            _refuse_foreign(path, found, config, overwrite=overwrite)
+        for name in sorted(filter(_ours, found)):
+            target = path / name
+            if target.is_dir() and not target.is_symlink():
+                shutil.rmtree(target)
+            else:
+                target.unlink()
+        path.mkdir(parents=True, exist_ok=True)
+        writers.write_json(path / "config.json", configs.to_data(config))
+        new = Workdir(path, record, resumed=False)
+        new.save()
+    except OSError as error:
+        raise UserError(f"--workdir {path} cannot be used: {error.strerror}.") from error
+    return new
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """A JSON file of a workdir, or UserError that says what is wrong with it."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is not there: is {path.parent} the workdir of a run?") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged: {error}.") from error
+
+
+def _ours(name: str) -> bool:
+    """A run writes files of this name; a kill may leave one that it had not finished writing."""
+    unfinished = UNFINISHED.fullmatch(name)
+    return (unfinished[1] if unfinished else name) in OURS
+
+
+def _refuse_foreign(
+    path: pathlib.Path, found: set[str], config: Mapping[str, Any], *, overwrite: bool
+) -> None:
+    """Nothing that may be somebody's is removed: without a run.json, only what a run of this config
+    leaves when it is killed before it wrote one, unless overwriting was asked for."""
+    foreign = sorted(name for name in found if not _ours(name))
+    if foreign:
+        raise UserError(
+            f"--workdir {path} holds files that are no run's ({', '.join(foreign[:3])}); choose an "
+            "empty or a new folder."
+        )
+    whole = {name for name in found if name in OURS}
+    begun = whole <= {"config.json"} and all(
+        not configs.differences(read_json(path / name), configs.to_data(config)) for name in whole
+    )
+    if not (begun or overwrite):
+        raise UserError(
+            f"--workdir {path} holds {', '.join(sorted(whole))} and no record of a run; choose an "
+            "empty or a new folder, or start anew with --overwrite."
+        )
+
+
+def _resume(path: pathlib.Path, config: Mapping[str, Any], record: dict[str, Any]) -> Workdir:
+    stored, old = read_json(path / "config.json"), read_json(path / "run.json")
+    for name, content, keys in (("config.json", stored, ("seed",)), ("run.json", old, RECORDED)):
+        if not isinstance(content, dict) or any(key not in content for key in keys):
+            raise UserError(f"{path / name} is no run's; start anew with --overwrite.")
+    changed = configs.differences(stored, configs.to_data(config))
+    if changed:
+        raise UserError(
+            f"--workdir {path} belongs to another config ({'; '.join(changed[:5])}); choose "
+            "another --workdir, or start anew with --overwrite."
+        )
+    if old["what"] != record["what"]:
+        raise UserError(
+            f"--workdir {path} was made by experiments.{old['what']}; choose another --workdir, or "
+            "start anew with --overwrite."
+        )
+    if old["data"]["fingerprint"] != record["data"]["fingerprint"]:
+        raise UserError(
+            f"The data have changed since the run in {path} began; start anew with --overwrite."
+        )
+    other = [
+        f"{name} {old['packages'].get(name)} -> {record['packages'][name]}"
+        for name in BITWISE
+        if old["packages"].get(name) != record["packages"][name]
+    ]
+    if old["devices"]["kind"] != record["devices"]["kind"]:
+        other.append(f"device {old['devices']['kind']} -> {record['devices']['kind']}")
+    if other:
+        raise UserError(
+            f"The run in {path} was begun under other versions ({', '.join(other)}), so its bits "
+            "could not be continued; bring them back, or start anew with --overwrite."
+        )
+    kept = {key: old[key] for key in ("status", "exit_code", "test_openings", "stages", "written")}
+    return Workdir(path, {**record, **kept}, resumed=True)

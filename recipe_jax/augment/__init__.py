@@ -1,0 +1,1 @@
+"""What happens to training examples on the way in, one transform a file."""

@@ -1,0 +1,1 @@
+"""Questions that have gone wrong before; one file a question."""

@@ -1,0 +1,256 @@
+"""What the examples look like: samples, balance, ranges, duplicates, bad values."""
+
+import collections
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from recipe_jax.types import Finding, Split, Status, Task, judge
+
+SHOWN_IMAGES, SHOWN_ROWS = 60, 12
+RARE_CLASS_RATIO = 0.1
+
+
+def samples(task: Task) -> Finding:
+    """A few training examples as a person would see them, with their labels and names."""
+    shown = _first_of_each_class(task, SHOWN_IMAGES if task.modality == "image" else SHOWN_ROWS)
+    return Finding(
+        check="samples",
+        row="DATA1",
+        status=Status.PASS,
+        summary=f"{len(shown)} of the {len(task.train.targets)} training examples.",
+        evidence=_picture(task, shown) | {"classes": list(task.class_names)},
+    )
+
+
+def target_balance(task: Task) -> Finding:
+    """How often each class occurs in train and validation, or how the targets are distributed."""
+    if task.spec.kind == "regression":
+        return _target_distribution(task)
+    count = task.spec.num_outputs
+    train = np.bincount(task.train.targets, minlength=count)
+    validation = np.bincount(task.validation.targets, minlength=count)
+    rarest, commonest = int(train.argmin()), int(train.argmax())
+    ratio = train[rarest] / max(1, train[commonest])
+    return judge(
+        ratio >= RARE_CLASS_RATIO,
+        f"{count} classes; the rarest, {task.class_names[rarest]!r}, has {train[rarest]} training "
+        f"examples, the commonest, {task.class_names[commonest]!r}, {train[commonest]}.",
+        otherwise=Status.WARN,
+        check="class_counts",
+        row="DATA1 DATA9",
+        fault="A12",
+        remedy="Try --config.data.balance=oversample, and judge by a score that weighs classes.",
+        evidence={"classes": list(task.class_names), "train": train, "validation": validation},
+    )
+
+
+def feature_ranges(task: Task) -> Finding:
+    """The range of every feature before normalisation; features without any variation are named."""
+    raw = np.asarray(task.encoder.decode(task.train.inputs)) if task.modality == "image" else None
+    inputs = task.train.inputs if raw is None else raw
+    flat = inputs.reshape(len(inputs), -1)
+    names = _feature_names(task, flat.shape[1])
+    # The level that stands for unknown text is the encoder's own, and empty in training.
+    own = np.array([name.endswith("=(other)") for name in names])
+    constant = np.flatnonzero((flat.max(0) == flat.min(0)) & ~own)
+    if task.modality == "image":
+        with np.errstate(invalid="ignore"):
+            evidence: dict[str, Any] = {
+                "mean_image": inputs.mean(0).mean(-1),
+                "std_image": inputs.std(0).mean(-1),
+            }
+    else:
+        with np.errstate(invalid="ignore"):
+            evidence = {
+                "features": names,
+                "minimum": flat.min(0),
+                "maximum": flat.max(0),
+                "mean": flat.mean(0, dtype=np.float64),
+                "std": flat.std(0, dtype=np.float64),
+            }
+    evidence["constant"] = [names[i] for i in constant]
+    told = f"{len(constant)} of {flat.shape[1]} features never change"
+    return judge(
+        not len(constant) or task.modality == "image",
+        f"Raw values from {flat.min():.4g} to {flat.max():.4g}; {told}."
+        if task.modality == "image"
+        else f"After encoding, values from {flat.min():.4g} to {flat.max():.4g}; {told}.",
+        otherwise=Status.WARN,
+        check="feature_ranges",
+        row="DATA1 DATA3",
+        fault="A8",
+        remedy="A constant column carries nothing: leave it out.",
+        evidence=evidence,
+    )
+
+
+def duplicates(task: Task) -> Finding:
+    """Equal inputs: within training, with different labels, and across the splits.
+
+    Hashes of the test inputs may be compared; its labels stay sealed (and splits are made so that
+    equal inputs fall into one split).
+    """
+    places: dict[bytes, list[tuple[str, int]]] = collections.defaultdict(list)
+    for name, split in (("train", task.train), ("validation", task.validation)):
+        for i, digest in enumerate(_digests(split)):
+            places[digest].append((name, i))
+    # Oversampling repeats examples on purpose: one example is one id.
+    groups = [_distinct(task, found) for found in places.values()]
+    groups = [found for found in groups if len(found) > 1]
+    across = [found for found in groups if len({split for split, _ in found}) > 1]
+    within = sum(len(found) - 1 for found in groups if len({s for s, _ in found}) == 1)
+    conflicting = [found for found in groups if len({_label(task, *place) for place in found}) > 1]
+    summary = (
+        f"{within} repeated examples inside a split, {len(across)} inputs in both train and "
+        f"validation, {len(conflicting)} equal inputs with different targets."
+    )
+    evidence = {
+        "within_train": within,
+        "across_splits": len(across),
+        "conflicting": len(conflicting),
+        "pairs": [[str(_split(task, s).ids[i]) for s, i in found] for found in groups[:20]],
+    }
+    if across:
+        remedy = "The score on validation is flattered: give the reader data without repetitions."
+        fields = {"status": Status.FAIL, "fault": "A4", "remedy": remedy}
+    elif conflicting:
+        remedy = "No model can get these right: look at the examples named, and mend their targets."
+        fields = {"status": Status.WARN, "fault": "A3", "remedy": remedy}
+    else:
+        fields = {"status": Status.PASS}
+    return Finding(
+        check="duplicates", row="DATA1 DATA6", summary=summary, evidence=evidence, **fields
+    )
+
+
+def non_finite(task: Task) -> Finding:
+    """NaN and infinity in what enters the network, by feature."""
+    flat = np.concatenate([task.train.inputs, task.validation.inputs]).reshape(
+        len(task.train.inputs) + len(task.validation.inputs), -1
+    )
+    bad = (~np.isfinite(flat)).sum(0)
+    names = _feature_names(task, flat.shape[1])
+    where = [names[i] for i in np.flatnonzero(bad)]
+    return judge(
+        not where,
+        f"{int(bad.sum())} of {flat.size} input values are NaN or infinite"
+        + (f", in {', '.join(where[:5])}." if where else "."),
+        check="non_finite",
+        row="DATA1",
+        fault="A7",
+        remedy="Find out where these values come from before training on them.",
+        evidence={"columns": where, "counts": bad[bad > 0]},
+    )
+
+
+def network_input(task: Task) -> Finding:
+    """The array right before the network, beside what it was made of."""
+    chosen = np.arange(min(8, len(task.train.targets)))
+    entered = task.train.inputs[chosen]
+    with np.errstate(invalid="ignore"):
+        mean = float(task.train.inputs.mean(dtype=np.float64))
+        std = float(task.train.inputs.std(dtype=np.float64))
+    if task.modality == "image":
+        raw = np.asarray(task.encoder.decode(entered))
+        evidence = {"kind": "image", "raw": raw.squeeze(-1) if raw.shape[-1] == 1 else raw}
+        evidence |= {"entered": entered.mean(-1)}
+    else:
+        names = _feature_names(task, entered.shape[1])
+        evidence = {"kind": "table", "columns": names, "entered": entered}
+    return judge(
+        0.1 < std < 10 and abs(mean) < 10,
+        f"What enters the network has shape {entered.shape[1:]}, mean {mean:.3g} and standard "
+        f"deviation {std:.3g} over the training split.",
+        otherwise=Status.WARN,
+        check="network_input",
+        row="SKEL8 DATA3",
+        fault="A9",
+        remedy="Networks start well on inputs of mean 0 and deviation 1: see data.normalize.",
+        evidence=evidence | {"mean": mean, "std": std},
+    )
+
+
+def _target_distribution(task: Task) -> Finding:
+    scale, mean = np.asarray(task.spec.target_scale), np.asarray(task.spec.target_mean)
+    train = task.train.targets * scale + mean
+    validation = task.validation.targets * scale + mean
+    edges = np.histogram_bin_edges(np.concatenate([train, validation])[:, 0], bins=24)
+    return Finding(
+        check="target_distribution",
+        row="DATA1 DATA3",
+        status=Status.PASS,
+        summary=f"{task.target_names[0]}: mean {mean[0]:.4g}, standard deviation {scale[0]:.4g}, "
+        f"from {train[:, 0].min():.4g} to {train[:, 0].max():.4g} in training.",
+        evidence={
+            "edges": edges,
+            "train": np.histogram(train[:, 0], edges)[0],
+            "validation": np.histogram(validation[:, 0], edges)[0],
+            "unit": task.target_names[0],
+        },
+    )
+
+
+def picture(task: Task, split: Split, chosen: np.ndarray) -> dict[str, Any]:
+    """Examples as a person sees them: images, or rows of a table, with labels and names."""
+    inputs = split.inputs[chosen]
+    shown: dict[str, Any] = {
+        "labels": [label_text(task, target) for target in split.targets[chosen]],
+        "ids": [str(name) for name in split.ids[chosen]],
+    }
+    if task.modality == "image":
+        images = np.asarray(task.encoder.decode(inputs))
+        return shown | {
+            "kind": "image",
+            "images": images.squeeze(-1) if images.shape[-1] == 1 else images,
+        }
+    names = _feature_names(task, inputs.shape[1])
+    return shown | {"kind": "table", "columns": names, "rows": np.round(inputs, 3)}
+
+
+def label_text(task: Task, target: Any) -> str:
+    """A target in words: the class name, or the value in its own unit."""
+    if task.spec.kind == "classification":
+        return task.class_names[int(target)]
+    value = np.asarray(target) * np.asarray(task.spec.target_scale) + task.spec.target_mean
+    return ", ".join(f"{each:.4g}" for each in np.atleast_1d(value))
+
+
+def _picture(task: Task, chosen: np.ndarray) -> dict[str, Any]:
+    return picture(task, task.train, chosen)
+
+
+def _first_of_each_class(task: Task, count: int) -> np.ndarray:
+    """Examples in turn from every class; simply the first ones for regression."""
+    if task.spec.kind == "regression":
+        return np.arange(min(count, len(task.train.targets)))
+    each = max(1, count // task.spec.num_outputs)
+    found = [
+        np.flatnonzero(task.train.targets == label)[:each]
+        for label in range(min(task.spec.num_outputs, count))
+    ]
+    return np.concatenate(found)
+
+
+def _digests(split: Split) -> list[bytes]:
+    rows = np.ascontiguousarray(split.inputs)
+    return [hashlib.sha256(row.tobytes()).digest() for row in rows]
+
+
+def _split(task: Task, name: str) -> Split:
+    return task.train if name == "train" else task.validation
+
+
+def _label(task: Task, split: str, i: int) -> bytes:
+    return np.asarray(_split(task, split).targets[i]).tobytes()
+
+
+def _distinct(task: Task, places: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    return list({(s, str(_split(task, s).ids[i])): (s, i) for s, i in places}.values())
+
+
+def _feature_names(task: Task, count: int) -> list[str]:
+    if len(task.feature_names) == count:
+        return list(task.feature_names)
+    return [f"feature {i}" for i in range(count)]

@@ -1,0 +1,1 @@
+"""Datasets: each file reads one kind; base.prepare splits, normalises and seals."""

@@ -1,0 +1,52 @@
+"""Cells of text as numbers: what counts as missing, what counts as a number."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+Columns = Mapping[str, Any] | pd.DataFrame
+"""Cells by column name, as text or numbers."""
+
+MISSING = frozenset(
+    ("", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "NULL", "null", "None")
+)
+
+
+def is_missing(cell: Any) -> bool:
+    """Whether a cell, text or number, holds nothing."""
+    if isinstance(cell, str):
+        return cell.strip() in MISSING
+    # pandas.NA and NaT refuse to be compared; both print as what MISSING lists or "NaT".
+    return cell is None or str(cell) in ("nan", "<NA>", "NaT")
+
+
+def as_number(cell: Any) -> float | None:
+    """The number in a cell, NaN where it is missing, None where it is text."""
+    if is_missing(cell):
+        return math.nan
+    # Python reads 1_000 as a number; in a file it is a name.
+    if isinstance(cell, str) and "_" in cell:
+        return None
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return None
+
+
+def as_numbers(cells: Sequence[Any] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(float64 with NaN where missing or text, positions of the text cells)."""
+    if isinstance(cells, np.ndarray) and cells.dtype.kind in "biuf":
+        return cells.astype(np.float64), np.zeros(0, np.int64)
+    numbers = [as_number(cell) for cell in cells]
+    text = np.flatnonzero([number is None for number in numbers])
+    return np.array([math.nan if x is None else x for x in numbers], np.float64), text
+
+
+def as_levels(cells: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """The cells as text without surrounding space, None where missing."""
+    return np.array(
+        [None if is_missing(cell) else str(cell).strip() for cell in cells], dtype=object
+    )

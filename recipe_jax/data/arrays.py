@@ -1,0 +1,129 @@
+"""NumPy files: one .npz with inputs and targets, or two .npy files."""
+
+import io
+import pathlib
+import zipfile
+import zlib
+from typing import IO, Annotated
+
+import numpy as np
+
+from recipe_jax.data import _files, _targets, base
+from recipe_jax.resolve import OneOf
+from recipe_jax.types import UserError
+
+_PAIRS = (("inputs", "targets"), ("x", "y"), ("X", "y"), ("data", "target"))
+# What an archive may unpack to: this many times its own size, and never refused below the floor.
+_MOST_EXPANSION = 200
+_ALWAYS_ALLOWED = 64 * 2**20
+
+
+def build(
+    *,
+    path: str = "",
+    targets: str = "",
+    task: Annotated[str, OneOf(("auto", "classification", "regression"))] = "auto",
+) -> base.Source:
+    """path: an .npz with inputs and targets (or x and y, X and y, data and target), or an .npy of
+    inputs, whose targets are the .npy that `targets` names. task "auto": text, bool or at most 20
+    distinct integers are classes, other numbers are quantities."""
+    file = _files.locate(path, key="data.path")
+    if zipfile.is_zipfile(file):
+        inputs, wanted = load_npz(file)
+    else:
+        inputs = load_npy(file)
+        wanted = load_npy(_files.locate(targets, key="data.targets"))
+    if inputs.ndim == 1:
+        inputs = inputs[:, None]
+    _check(file, inputs, wanted)
+    found = _targets.interpret(wanted, task=task, name="target")
+    outputs = found.values.shape[1] if found.kind == "regression" else 1
+    names = ("target",) if outputs == 1 else tuple(f"target {i}" for i in range(outputs))
+    return base.from_arrays(
+        "arrays",
+        inputs,
+        targets=found.values,
+        kind=found.kind,
+        class_names=found.class_names,
+        target_names=names,
+    )
+
+
+def load_npz(file: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and targets of an archive; sizes are read from headers before anything is loaded."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            pair = next((p for p in _PAIRS if p[0] in members and p[1] in members), None)
+            if pair is None:
+                raise UserError(
+                    f"{file} holds {', '.join(members) or 'nothing'}, and should hold arrays named "
+                    "inputs and targets (or x and y)."
+                )
+            most = max(_ALWAYS_ALLOWED, _MOST_EXPANSION * file.stat().st_size)
+            if sum(members[name].file_size for name in pair) > most:
+                raise UserError(
+                    f"{file} would unpack to more than {_MOST_EXPANSION} times its size; "
+                    "save it again with np.savez, uncompressed."
+                )
+            loaded = []
+            for name in pair:
+                with archive.open(members[name]) as member:
+                    loaded.append(_load(member, f"{file}[{name}]", size=members[name].file_size))
+            return loaded[0], loaded[1]
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise UserError(f"{file} is damaged ({error}); save it again with np.savez.") from error
+
+
+def load_npy(file: pathlib.Path) -> np.ndarray:
+    """The array of one .npy file, its declared size held against the bytes before allocating."""
+    with file.open("rb") as opened:
+        return _load(opened, str(file), size=file.stat().st_size)
+
+
+def _load(file: IO[bytes] | io.BufferedIOBase, name: str, *, size: int) -> np.ndarray:
+    try:
+        version = np.lib.format.read_magic(file)
+        read_header = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = read_header(file)
+    except (ValueError, EOFError) as error:
+        raise UserError(
+            f"{name} is no NumPy array file ({str(error).splitlines()[0]}); save it with np.save."
+        ) from error
+    if dtype.hasobject:
+        raise UserError(
+            f"{name} holds pickled Python objects, which could run code when loaded; "
+            "save plain numbers or text instead."
+        )
+    declared = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if file.tell() + declared > size:
+        raise UserError(
+            f"{name} declares {declared} bytes for shape {shape} and holds fewer; "
+            "it is truncated, so save it again."
+        )
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _check(file: pathlib.Path, inputs: np.ndarray, targets: np.ndarray) -> None:
+    if inputs.dtype.kind not in "biuf":
+        raise UserError(f"{file}: the inputs are {inputs.dtype}, and must be real numbers.")
+    if inputs.ndim not in (2, 3, 4) or 0 in inputs.shape:
+        raise UserError(
+            f"{file}: the inputs have shape {inputs.shape}; give (examples, features) or "
+            "(examples, height, width, channels), none of them 0."
+        )
+    if targets.dtype.kind not in "biufUS" or targets.ndim not in (1, 2) or 0 in targets.shape:
+        raise UserError(
+            f"{file}: the targets are {targets.dtype} of shape {targets.shape}; give one class, or "
+            "one row of real numbers, an example."
+        )
+    if len(inputs) != len(targets):
+        raise UserError(
+            f"{file}: there are {len(inputs)} inputs and {len(targets)} targets; "
+            "they must be equally many."
+        )

@@ -1,0 +1,87 @@
+"""From settings to an Experiment: what is static is chosen once, numbers arrive traced.
+
+The sections of the step (model, objective, optim, schedule, augment) are split by the type of each
+keyword: a finite `float` is a number, so that lanes of one program may differ in it; all else is
+static, and lanes that differ there belong to different programs. An infinity is static too: it says
+that something is off (`clip_norm`), and its work can be left out.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from recipe_jax import resolve
+from recipe_jax.types import Experiment, Spec
+
+FAMILIES = {
+    "model": "models",
+    "objective": "objectives",
+    "optim": "optim",
+    "schedule": "schedules",
+    "augment": "augment",
+}
+
+
+class Static(NamedTuple):
+    """The static half of a setting: one (section, name, keywords) for each section. Hashable."""
+
+    sections: tuple[tuple[str, str, tuple[tuple[str, Any], ...]], ...]
+
+
+def split(config: Mapping[str, Mapping[str, Any]]) -> tuple[Static, dict[str, float]]:
+    """A completed config's step sections as their static half and their numbers."""
+    sections, numbers = [], {}
+    for section, family in FAMILIES.items():
+        values = dict(config[section])
+        name = values.pop("name")
+        known = resolve.keywords(resolve.resolve(family, name))
+        fixed = []
+        for keyword, value in sorted(values.items()):
+            if known[keyword].traced and math.isfinite(value):
+                numbers[f"{section}.{keyword}"] = float(value)
+            else:
+                fixed.append((keyword, tuple(value) if isinstance(value, list) else value))
+        sections.append((section, name, tuple(fixed)))
+    return Static(tuple(sections)), numbers
+
+
+def make_build(
+    static: Static, spec: Spec, num_steps: int
+) -> Callable[[Mapping[str, Any]], Experiment]:
+    """The function from one lane's numbers to its Experiment; it is called inside the trace."""
+
+    def build(numbers: Mapping[str, Any]) -> Experiment:
+        parts = {}
+        for section, name, fixed in static.sections:
+            prefix = section + "."
+            floats = {k.removeprefix(prefix): v for k, v in numbers.items() if k.startswith(prefix)}
+            context = {"optim": (), "schedule": (num_steps,)}.get(section, (spec,))
+            parts[section] = resolve.resolve(FAMILIES[section], name)(
+                *context, **dict(fixed), **floats
+            )
+        return Experiment(
+            model=parts["model"],
+            objective=parts["objective"],
+            optimizer=parts["optim"],
+            schedule=parts["schedule"],
+            augment=parts["augment"],
+        )
+
+    return build
+
+
+def horizon(static: Static, num_steps: int) -> int:
+    """`num_steps` where the schedule looks at the length of the run, else 1.
+
+    Runs of different lengths under a schedule that does not look share one program.
+    """
+
+    def height(length: int) -> str:
+        name, fixed = next((n, f) for section, n, f in static.sections if section == "schedule")
+        schedule = resolve.resolve("schedules", name)(length, **dict(fixed))
+        return str(jax.make_jaxpr(lambda step: jnp.asarray(schedule(step)))(0))
+
+    return num_steps if height(max(2, num_steps)) != height(max(2, num_steps) + 1) else 1

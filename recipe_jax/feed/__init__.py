@@ -1,0 +1,1 @@
+"""The feed: which examples form batch i."""

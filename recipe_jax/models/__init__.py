@@ -1,0 +1,1 @@
+"""Networks, one architecture a file: each is a pair of pure functions."""

@@ -1,0 +1,75 @@
+"""Convolution and pooling whose gradients stay fast inside lax.scan.
+
+On CPU the usual kernel gradient has a layout for which XLA finds its fast kernel outside loops
+only; inside a scan it runs as naive loops, some twenty times slower. Here both gradients are plain
+NHWC x HWIO convolutions of transposed arrays; the numbers are the same.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+
+def conv(
+    x: Float[Array, "batch height width fan_in"],
+    kernel: Float[Array, "rows columns fan_in fan_out"],
+    *,
+    strides: tuple[int, int] = (1, 1),
+    padding: str = "SAME",
+) -> Float[Array, "batch new_height new_width fan_out"]:
+    """lax.conv_general_dilated for NHWC images and HWIO kernels; padding is SAME or VALID."""
+    pads = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+    return _conv(strides, tuple(pads), x, kernel)
+
+
+def max_pool(
+    x: Float[Array, "batch height width channels"],
+) -> Float[Array, "batch half_height half_width channels"]:
+    """The largest of every 2 x 2 pixels; an odd last row or column is left out.
+
+    A maximum over a reshaped axis: the gradient of a window reduction, select-and-scatter, is the
+    slower on CPU and has no deterministic form on some accelerators. Equal pixels share a gradient.
+    """
+    batch, height, width, channels = x.shape
+    even = x[:, : height // 2 * 2, : width // 2 * 2]
+    return even.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
+
+
+def _plain(x: Any, kernel: Any, strides: Any, pads: Any) -> jax.Array:
+    return lax.conv_general_dilated(
+        x, kernel, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _conv(strides: Any, pads: Any, x: Any, kernel: Any) -> jax.Array:
+    return _plain(x, kernel, strides, pads)
+
+
+def _forward(strides: Any, pads: Any, x: Any, kernel: Any) -> tuple[jax.Array, Any]:
+    return _conv(strides, pads, x, kernel), (x, kernel)
+
+
+def _backward(strides: Any, pads: Any, saved: Any, gradient: Any) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+    (rows, columns), (height, width) = kernel.shape[:2], x.shape[1:3]
+    # Zeros between the outputs' gradients turn any stride into stride 1.
+    gaps = [(0, 0, 0), *((0, 0, stride - 1) for stride in strides), (0, 0, 0)]
+    gradient = lax.pad(gradient, jnp.zeros((), gradient.dtype), gaps)
+    around = [
+        (size - 1 - low, full + low - reach)
+        for size, (low, _), full, reach in zip(
+            (rows, columns), pads, (height, width), gradient.shape[1:3]
+        )
+    ]
+    to_x = _plain(gradient, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), (1, 1), around)
+    # Channels take the place of the batch: x's as the images, the gradient's as the kernels.
+    to_kernel = _plain(x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), (1, 1), pads)
+    return to_x, to_kernel[:, :rows, :columns].transpose(1, 2, 0, 3)
+
+
+_conv.defvjp(_forward, _backward)

@@ -1,0 +1,1 @@
+"""Optimisers, one a file: optax chains whose numbers may be traced."""

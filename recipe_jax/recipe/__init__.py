@@ -1,0 +1,1 @@
+"""The stages, in order: data, skeleton, overfit, regularise, tune, squeeze."""

@@ -1,0 +1,116 @@
+"""What every stage has in hand, and the small statistics that stages share."""
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from recipe_jax.experiment import FAMILIES
+from recipe_jax.recipe.settings import Recipe
+from recipe_jax.resolve import keywords, resolve
+from recipe_jax.search.base import Search
+from recipe_jax.types import Decision, Finding, Objective, Outputs, Result, Task, Trial, Trials
+
+Stage = Generator[Trials | Outputs | Finding, Any, Decision]
+"""A stage asks for training and outputs, tells findings, and returns its decision.
+
+It is pure: driven again with the same answers it asks, finds and decides the same, which is how a
+killed run goes on.
+"""
+
+
+class Context(NamedTuple):
+    """What a stage knows: the data, the completed config, and what the stages before it decided."""
+
+    task: Task
+    config: Mapping[str, Any]
+    objective: Objective
+    recipe: Recipe
+    search: Search
+    carried: Mapping[str, Any]
+    findings: Sequence[Finding]
+
+    @property
+    def epochs(self) -> int:
+        """Length of the trainings before tuning."""
+        return self.recipe.probe_epochs or self.config["train"]["epochs"]
+
+    def setting(self, path: str) -> Any:
+        """A setting as it stands now; None where the config's plug-ins have no such keyword."""
+        section, _, key = path.partition(".")
+        return self.carried.get(path, self.config[section].get(key))
+
+    def trial(self, seed: int, settings: Mapping[str, Any] | None = None, **view: Any) -> Trial:
+        """A trial with what was decided so far, and these settings on top."""
+        return Trial(seed=seed, settings={**self.carried, **(settings or {})}, **view)
+
+    @property
+    def quiet(self) -> dict[str, float]:
+        """The settings that turn every regulariser and augmentation off."""
+        off = {"model.dropout", "optim.weight_decay", "objective.l2", "objective.label_smoothing"}
+        there = {path: 0.0 for path in sorted(off) if self.setting(path) is not None}
+        augment = resolve(FAMILIES["augment"], self.config["augment"]["name"])
+        strengths = {f"augment.{k}": 0.0 for k, v in keywords(augment).items() if v.traced}
+        return there | strengths
+
+    def score_name(self, result_split: str = "validation") -> str:
+        """The history entry that decides, such as "validation/accuracy"."""
+        return f"{result_split}/{self.objective.score.metric}"
+
+
+class Planned(NamedTuple):
+    """What a stage will train: lanes, for so many epochs, in so many new programs."""
+
+    lanes: int
+    epochs: int
+    programs: int
+
+
+class Interval(NamedTuple):
+    """A mean and the ends of its confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def paired_interval(
+    differences: Sequence[float] | np.ndarray,
+    confidence: float = 0.95,
+    *,
+    least_variance: float = 0.0,
+) -> Interval:
+    """Student's interval of the mean of paired differences; infinitely wide for fewer than two.
+
+    least_variance: of one difference, where rounding may hide it.
+    """
+    values = np.asarray(differences, float)
+    mean = float(values.mean())
+    if len(values) < 2:
+        return Interval(mean, -np.inf, np.inf)
+    error = np.sqrt(max(float(values.var(ddof=1)), least_variance) / len(values))
+    half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * error
+    return Interval(mean, mean - float(half), mean + float(half))
+
+
+def standard_error(score: float, metric: str, losses: np.ndarray | None, count: int) -> float:
+    """Standard error of a mean over `count` examples: binomial for accuracy, else of `losses`."""
+    if metric == "accuracy":
+        return float(np.sqrt(max(score * (1 - score), 1 / count) / count))
+    spread = float(np.std(losses)) if losses is not None and len(losses) > 1 else abs(score)
+    return spread / np.sqrt(count)
+
+
+def final(result: Result, name: str) -> float:
+    """The last value of a history entry that was taken before the run ended."""
+    values = result.history[name]
+    looked = np.flatnonzero(np.isfinite(values))
+    return float(values[looked[-1]]) if len(looked) else float("nan")
+
+
+def best(result: Result, name: str) -> float:
+    """A history entry at the evaluation with the best validation score; NaN when there was none."""
+    if not np.isfinite(result.best_score):
+        return float("nan")
+    return float(result.history[name][int(np.searchsorted(result.steps, result.best_step))])

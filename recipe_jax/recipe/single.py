@@ -1,0 +1,35 @@
+"""Stage train: one training run with the config as it is, and its score."""
+
+from recipe_jax.recipe import final
+from recipe_jax.recipe.base import Context, Planned, Stage, best
+from recipe_jax.types import Decision, Outputs, Trials
+
+EXPECTS = "The configured model trains."
+
+
+def run(context: Context) -> Stage:
+    """ENV2, DATA6: a population of one; the test split is opened once, at the end."""
+    results = yield Trials(
+        label="train",
+        trials=(context.trial(0),),
+        epochs=context.config["train"]["epochs"],
+        keep="best",
+    )
+    yield final.curves(context, results)
+    outputs, test = yield Outputs(
+        label="final score",
+        results=results,
+        split="test",
+        reason="the final score of the training run",
+    )
+    yield from final.mistakes(context, outputs[0], test)
+    validation = best(results[0], context.score_name())
+    yield final.test_score(context, outputs[0], test, validation=validation)
+    return Decision(
+        summary=f"The model is the run's best evaluation, at step {results[0].best_step}."
+    )
+
+
+def planned(context: Context) -> list[Planned]:
+    """One run."""
+    return [Planned(1, context.config["train"]["epochs"], 1)]

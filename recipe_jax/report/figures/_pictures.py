@@ -1,0 +1,111 @@
+"""Examples as a person sees them: pictures and table rows, as safe HTML."""
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import markupsafe
+import numpy as np
+from PIL import Image
+
+from recipe_jax.report import numbers
+
+MAX_PICTURES = 60
+MAX_SIDE = 64
+MAX_ROWS = 24
+MAX_COLUMNS = 24
+MAX_WORDS = 80
+
+
+def gallery(
+    images: Any, captions: Sequence[str], *, groups: Sequence[str] = ()
+) -> markupsafe.Markup:
+    """Pictures with captions, all on one scale of grey; those of one group stand in one row."""
+    stacked = np.array(images[:MAX_PICTURES], dtype=np.float64)
+    low, high = extent(stacked)
+    names = [str(group) for group in groups[: len(stacked)]] or [""] * len(stacked)
+    rows: dict[str, list[markupsafe.Markup]] = {}
+    for image, caption, group in zip(stacked, captions, names):
+        figure = markupsafe.Markup(
+            '<figure><img src="{}" alt="{}" loading="lazy"><figcaption>{}</figcaption></figure>'
+        ).format(png(image, low, high), short(caption), short(caption))
+        rows.setdefault(group, []).append(figure)
+    parts = [
+        markupsafe.Markup('<div class="row">{}<div class="pictures">{}</div></div>').format(
+            markupsafe.Markup('<span class="group">{}</span>').format(short(name)) if name else "",
+            markupsafe.Markup("").join(figures),
+        )
+        for name, figures in rows.items()
+    ]
+    return markupsafe.Markup('<div class="gallery">{}</div>').format(
+        markupsafe.Markup("").join(parts)
+    )
+
+
+def table(
+    columns: Sequence[Any],
+    rows: Sequence[Sequence[Any]],
+    *,
+    caption: str = "",
+    sortable: bool = False,
+) -> markupsafe.Markup:
+    """Rows under named columns; numbers stand flush right; a long table says what is left out."""
+    shown = [list(row)[:MAX_COLUMNS] for row in rows[:MAX_ROWS]]
+    head = [short(column) for column in columns[:MAX_COLUMNS]]
+    cut = []
+    if len(rows) > MAX_ROWS:
+        cut.append(f"{len(rows) - MAX_ROWS} more rows")
+    if len(columns) > MAX_COLUMNS:
+        cut.append(f"{len(columns) - MAX_COLUMNS} more columns")
+    if cut:
+        caption = f"{caption} ({' and '.join(cut)} are in report.json)".strip()
+    cells = [[_cell(value) for value in row] for row in shown]
+    join = markupsafe.Markup("").join
+    return markupsafe.Markup(
+        '<div class="scroll"><table{}>{}<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
+    ).format(
+        markupsafe.Markup(' class="sortable"') if sortable else "",
+        markupsafe.Markup("<caption>{}</caption>").format(caption) if caption else "",
+        join(markupsafe.Markup('<th scope="col">{}</th>').format(name) for name in head),
+        join(markupsafe.Markup("<tr>{}</tr>").format(join(row)) for row in cells),
+    )
+
+
+def png(image: np.ndarray, low: float, high: float) -> str:
+    """A data URI of an image (height, width) or (height, width, 1 or 3), at most 64 dots a side."""
+    grey = (np.nan_to_num(image, nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12)
+    dots = np.clip(np.rint(grey * 255), 0, 255).astype(np.uint8)
+    if dots.ndim == 3 and dots.shape[-1] != 3:
+        dots = dots[..., 0]
+    if max(dots.shape[:2]) > 4 * MAX_SIDE:
+        stride = max(dots.shape[:2]) // (2 * MAX_SIDE)
+        dots = np.ascontiguousarray(dots[::stride, ::stride])
+    picture = Image.fromarray(dots)
+    if max(picture.size) > MAX_SIDE:
+        picture.thumbnail((MAX_SIDE, MAX_SIDE))
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def extent(values: Any) -> tuple[float, float]:
+    """Lowest and highest finite value."""
+    array = np.asarray(values, np.float64)
+    finite = array[np.isfinite(array)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+
+
+def short(value: Any) -> str:
+    """A cell's or a caption's words, cut short."""
+    words = numbers.sensible(value)
+    return words if len(words) <= MAX_WORDS else f"{words[: MAX_WORDS - 1]}…"
+
+
+def _cell(value: Any) -> markupsafe.Markup:
+    """One cell; the number in full is kept for sorting and for the pointer."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return markupsafe.Markup('<td class="number" data-value="{}">{}</td>').format(
+            repr(value), short(value)
+        )
+    return markupsafe.Markup("<td>{}</td>").format(short(value))

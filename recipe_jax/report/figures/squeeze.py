@@ -1,0 +1,231 @@
+"""The final model: its curves, its mistakes, its score on the test split."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import markupsafe
+import numpy as np
+import plotly.graph_objects as go
+
+from recipe_jax.report import numbers
+from recipe_jax.report.figures import Drawing, _pictures, _style
+
+Evidence = Mapping[str, Any]
+MAX_CLASSES = 40
+MAX_DOTS = 1500
+
+
+def curves(evidence: Evidence) -> list[Drawing]:
+    """Train and validation on one figure: the median over seeds, lowest to highest as a band."""
+    x, x_title = (
+        (evidence["epochs"], "epoch") if evidence.get("epochs") else (evidence["steps"], "step")
+    )
+    drawings: list[Drawing] = []
+    for measure, caption in (("loss", "Loss"), ("score", evidence.get("metric", "score"))):
+        traces = [
+            trace
+            for split, colour in (("train", _style.BLUE), ("validation", _style.ORANGE))
+            if evidence.get(f"{split}_{measure}")
+            for trace in _style.band(x, evidence[f"{split}_{measure}"], name=split, colour=colour)
+        ]
+        if traces:
+            zoom = _style.late_range(traces)
+            drawings.append(
+                _style.frame(
+                    *traces, caption=caption, x_title=x_title, hovermode="x unified", yaxis=zoom
+                )
+            )
+    if not drawings:
+        raise KeyError("train_loss")
+    return drawings
+
+
+def seed_ensemble(evidence: Evidence) -> go.Figure:
+    """What averaging more networks gives, above the single ones."""
+    sizes, scores = evidence["sizes"], evidence["scores"]
+    traces: list[Any] = []
+    single = evidence.get("single") or []
+    if single:
+        traces.append(
+            _style.dots(
+                [1] * len(single),
+                single,
+                name="single networks",
+                colour=_style.GREY,
+                marker={"size": 7, "opacity": 0.7},
+            )
+        )
+    traces.append(
+        go.Scatter(
+            x=sizes,
+            y=scores,
+            name="their average",
+            mode="lines+markers",
+            line={"color": _style.BLUE, "width": 2},
+            marker={"size": 7},
+        )
+    )
+    return _style.frame(
+        *traces,
+        caption=f"Validation {evidence.get('metric', 'score')}",
+        x_title="networks averaged",
+        xaxis_dtick=max(1, len(sizes) // 8),
+    )
+
+
+def confusion(evidence: Evidence) -> go.Figure:
+    """Which class is taken for which; shares of each true class."""
+    classes, counts = list(evidence["classes"]), _style.array(evidence["matrix"])
+    caption = "Predicted class by true class: examples, coloured by share of the true class"
+    if len(classes) > MAX_CLASSES:
+        wrong = counts - np.diag(np.diag(counts))
+        keep = np.sort(np.argsort(-(wrong.sum(0) + wrong.sum(1)))[:MAX_CLASSES])
+        counts, total = counts[np.ix_(keep, keep)], len(classes)
+        classes = [classes[i] for i in keep]
+        caption += f"; the {MAX_CLASSES} of {total} classes with most mistakes"
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    heat = go.Heatmap(
+        z=[_style.listed(row) for row in shares],
+        zmin=0,
+        zmax=1,
+        text=[[f"{count:.0f}" if count else "" for count in row] for row in counts],
+        texttemplate="%{text}" if len(classes) <= 20 else None,
+        colorscale=[[0, _style.LOW], [1, _style.HIGH]],
+        showscale=False,
+        xgap=1,
+        ygap=1,
+        hovertemplate="true %{y}, predicted %{x}: %{text} (%{z:.1%})<extra></extra>",
+    )
+    return _style.frame(
+        heat,
+        caption=caption,
+        x_title="predicted",
+        height=max(280, min(640, 90 + 34 * len(classes))),
+        xaxis={**_style.named_axis(classes, limit=14), "showline": False},
+        yaxis={
+            **_style.named_rows(classes, limit=14),
+            "autorange": "reversed",
+            "showgrid": False,
+            "title": {"text": "true", "font": {"size": 12, "color": _style.MUTED}},
+        },
+    )
+
+
+def predictions(evidence: Evidence) -> list[Drawing]:
+    """Prediction by truth, and the errors by themselves."""
+    truth, predicted = (_style.array(evidence[key]).ravel() for key in ("targets", "predictions"))
+    errors = (predicted - truth)[np.isfinite(predicted - truth)]
+    unit = _style.text(evidence.get("unit") or "")
+    kept = np.unique(np.linspace(0, len(truth) - 1, min(len(truth), MAX_DOTS)).astype(int))
+    ends = [float(np.nanmin(truth)), float(np.nanmax(truth))]
+    counts, edges = np.histogram(errors, bins=30)
+    return [
+        _style.frame(
+            _style.dots(
+                _style.listed(truth[kept]),
+                _style.listed(predicted[kept]),
+                name="examples",
+                colour=_style.BLUE,
+                marker={"size": 5, "opacity": 0.45},
+            ),
+            _style.line(ends, ends, name="exact", colour=_style.INK, dash="dash"),
+            caption="Prediction",
+            x_title=f"truth {unit}",
+        ),
+        _style.frame(
+            go.Bar(
+                x=_style.listed((edges[1:] + edges[:-1]) / 2),
+                y=counts.tolist(),
+                marker={"color": _style.BLUE},
+                hovertemplate="%{x:.4g}: %{y} examples<extra></extra>",
+            ),
+            caption="Examples by error",
+            x_title=f"prediction minus truth {unit}",
+            bargap=0.04,
+        ),
+    ]
+
+
+def worst(evidence: Evidence) -> markupsafe.Markup:
+    """The examples with the highest loss, each with a name to find it by."""
+    labels, predicted = evidence.get("labels") or [], evidence.get("predicted") or []
+    losses, ids = evidence.get("losses") or [], evidence.get("ids") or []
+    if evidence.get("kind") == "image":
+        images = evidence["images"]
+        captions = [
+            "\n".join(
+                part
+                for part in (
+                    _verdict(_at(labels, i), _at(predicted, i)),
+                    f"loss {_at(losses, i)}" if losses else "",
+                    _at(ids, i),
+                )
+                if part
+            )
+            for i in range(len(images))
+        ]
+        return _pictures.gallery(images, captions)
+    given = {"row": ids, "truth": labels, "predicted": predicted, "loss": losses}
+    head = {name: values for name, values in given.items() if values}
+    count = max(len(values) for values in head.values())
+    inputs = evidence.get("rows") or [[]] * count
+    columns = [*head, *(evidence.get("columns") or [])]
+    rows = [[*(values[i] for values in head.values()), *inputs[i]] for i in range(count)]
+    return _pictures.table(columns, rows, sortable=True)
+
+
+def test_score(evidence: Evidence) -> go.Figure:
+    """The test score with its interval, beside validation and the baselines."""
+    value = evidence["value"]
+    rows: list[tuple[str, float, str]] = []
+    given = evidence.get("baselines") or {}
+    for name, score in zip(given.get("names", []), given.get("scores", [])):
+        if score is not None:
+            rows.append((name, score, _style.GREY))
+    if evidence.get("validation") is not None:
+        rows.append(("this model, validation", evidence["validation"], _style.ORANGE))
+    rows.append(("this model, test", value, _style.BLUE))
+    names, values, colours = zip(*rows)
+    places = list(range(len(rows)))
+    points = _style.dots(
+        list(values),
+        places,
+        name="score",
+        colour=_style.BLUE,
+        marker={"color": list(colours), "size": 10},
+        hovertemplate="%{x:.4g}<extra></extra>",
+    )
+    points.update(mode="markers+text", textposition="top center", cliponaxis=False)
+    points.text = [numbers.sensible(float(value)) for value in values]
+    traces = []
+    if evidence.get("low") is not None and evidence.get("high") is not None:
+        traces.append(
+            go.Scatter(
+                x=[evidence["low"], evidence["high"]],
+                y=[places[-1]] * 2,
+                mode="lines",
+                line={"color": _style.BLUE, "width": 4},
+                opacity=0.45,
+                hoverinfo="skip",
+            )
+        )
+    unit = f" ({evidence['units']})" if evidence.get("units") else ""
+    return _style.frame(
+        *traces,
+        points,
+        caption=f"{evidence.get('metric', 'Score')}{unit} on the test split, with its interval",
+        height=_style.rows_height(len(rows), minimum=170, each=40),
+        yaxis={**_style.named_rows(names), "range": [-0.6, len(rows) - 0.3]},
+        xaxis_showgrid=True,
+        showlegend=False,
+    )
+
+
+def _verdict(label: str, predicted: str) -> str:
+    """What an example is, and what it was taken for; a right one may still have a large loss."""
+    return label if predicted in ("", label) else f"{label} taken for {predicted}"
+
+
+def _at(values: list[Any], i: int) -> str:
+    """The words for one example, where they are given."""
+    return numbers.sensible(values[i], 3) if i < len(values) else ""

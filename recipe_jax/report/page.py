@@ -1,0 +1,193 @@
+"""Workdir -> report.html, one file that opens offline, and report.json, the same for machines."""
+
+import base64
+import hashlib
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+import markupsafe
+import plotly.graph_objects as go
+import plotly.offline
+
+from recipe_jax import writers
+from recipe_jax.report import content, figures, numbers
+from recipe_jax.report.figures import _pictures, _runs, _style
+
+FOLDER = pathlib.Path(__file__).parent
+OPEN_CHECKS = (
+    *("samples", "baselines", "overfit_one_batch", "range_test", "model_ladder", "regularisers"),
+    *("random_search", "curves", "seed_ensemble", "confusion", "predictions", "worst"),
+    "test_score",
+)
+"""Findings that people want to look at also when they passed."""
+MAX_TRIALS = 300
+MAX_SMALL = 30
+COLOURS = {
+    "ink": _style.INK,
+    "muted": _style.MUTED,
+    "rule": _style.RULE,
+    "paper": _style.PAPER,
+    "raised": _style.LOW,
+    "blue": _style.BLUE,
+    "orange": _style.ORANGE,
+    "green": _style.GREEN,
+    "red": _style.RED,
+    "grey": _style.GREY,
+}
+
+
+def build_report(workdir: pathlib.Path) -> pathlib.Path:
+    """Writes report.html and report.json from what lies in the workdir; the path of the page."""
+    workdir = pathlib.Path(workdir)
+    told = content.collect(workdir)
+    writers.write_json(workdir / "report.json", told)
+    writers.write_text(workdir / "report.html", render(told))
+    return workdir / "report.html"
+
+
+def render(told: Mapping[str, Any]) -> str:
+    """The page as text."""
+    canvas = _Canvas()
+    stages = [_stage(stage, told, canvas) for stage in told["stages"]]
+    by_anchor = {finding["anchor"]: finding for stage in stages for finding in stage["findings"]}
+    score = told["verdict"]["score"]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=jinja2.ChainableUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": numbers.sensible, "duration": numbers.duration}
+    verdict = canvas.place(figures.draw("test_score", score)) if score else ""
+    scripts = [plotly.offline.get_plotlyjs(), _text("page.js")]
+    return environment.get_template("page.html").render(
+        told=told,
+        stages=stages,
+        by_anchor=by_anchor,
+        verdict_figure=verdict,
+        trials=_trials(told),
+        settings=_flat(told["config"]),
+        overridden=set(told["overrides"]),
+        run=told["run"],
+        css=markupsafe.Markup(_text("page.css")),
+        light=_variables(COLOURS),
+        dark=_variables({name: _style.DARK[colour] for name, colour in COLOURS.items()}),
+        scripts=[markupsafe.Markup(script) for script in scripts],
+        hashes=" ".join(_digest(script) for script in scripts),
+        embedded=_embedded({"figures": canvas.figures, "dark": _style.DARK}),
+    )
+
+
+class _Canvas:
+    """Collects plotly figures, to be drawn by the page's script, and leaves a place for each."""
+
+    def __init__(self):
+        self.figures: list[Any] = []
+
+    def place(self, drawings: Sequence[figures.Drawing] | None) -> markupsafe.Markup:
+        """Drawings side by side where there is room."""
+        parts = [self._one(drawing) for drawing in drawings or []]
+        if not parts:
+            return markupsafe.Markup("")
+        return markupsafe.Markup('<div class="drawings">{}</div>').format(
+            markupsafe.Markup("").join(parts)
+        )
+
+    def _one(self, drawing: figures.Drawing) -> markupsafe.Markup:
+        if not isinstance(drawing, go.Figure):
+            return markupsafe.Markup('<div class="drawing">{}</div>').format(drawing)
+        figure = drawing.to_plotly_json()
+        caption = figure["layout"].pop("meta", {}).get("caption", "")
+        self.figures.append({"data": figure["data"], "layout": figure["layout"]})
+        return markupsafe.Markup(
+            '<figure class="drawing"><figcaption>{}</figcaption>'
+            '<div class="plot" role="img" aria-label="{}" data-figure="{}" style="height:{}px">'
+            "</div></figure>"
+        ).format(caption, caption, len(self.figures) - 1, int(figure["layout"]["height"]))
+
+
+def _stage(stage: Mapping[str, Any], told: Mapping[str, Any], canvas: _Canvas) -> dict[str, Any]:
+    """A stage with its findings drawn."""
+    curves = [curve for curve in told["curves"] if curve["stage"] == stage["name"]]
+    return {
+        **stage,
+        "findings": [_finding(finding, canvas) for finding in stage["findings"]],
+        "runs": canvas.place(_runs.runs(curves)),
+    }
+
+
+def _finding(finding: Mapping[str, Any], canvas: _Canvas) -> dict[str, Any]:
+    """A finding with its drawing, or a small table where nobody drew its evidence."""
+    drawings = figures.draw(finding["check"], finding["evidence"])
+    shown = canvas.place(drawings) if drawings else _small_table(finding["evidence"])
+    bad = finding["status"] in ("FAIL", "WARN")
+    return {**finding, "shown": shown, "open": bad or finding["check"] in OPEN_CHECKS}
+
+
+def _small_table(evidence: Mapping[str, Any]) -> markupsafe.Markup:
+    """Small evidence as it is: columns when all have one length, else names and values."""
+    small = {name: value for name, value in evidence.items() if _is_small(value)}
+    if not small:
+        return markupsafe.Markup("")
+    lengths = {len(value) if isinstance(value, list) else None for value in small.values()}
+    if len(lengths) == 1 and None not in lengths and lengths != {0}:
+        return _pictures.table(list(small), list(zip(*small.values())))
+    return _pictures.table(["", ""], list(small.items()))
+
+
+def _is_small(value: Any) -> bool:
+    """A value for a cell, or a list of them that fits."""
+    if isinstance(value, list):
+        return len(value) <= MAX_SMALL and not any(isinstance(item, list | dict) for item in value)
+    return not isinstance(value, dict) or len(value) <= 8
+
+
+def _trials(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The table of trials without columns that say nothing, and what had to be left out."""
+    columns, rows = told["trials"]["columns"], told["trials"]["rows"]
+    full = [
+        i for i in range(len(columns)) if any(i < len(row) and row[i] is not None for row in rows)
+    ]
+    return {
+        "columns": [columns[i] for i in full],
+        "rows": [[row[i] if i < len(row) else None for i in full] for row in rows[:MAX_TRIALS]],
+        "total": len(rows),
+        "left_out": max(0, len(rows) - MAX_TRIALS),
+    }
+
+
+def _flat(config: Mapping[str, Any], front: str = "") -> list[tuple[str, Any]]:
+    """A config as (path, value), in its own order."""
+    pairs: list[tuple[str, Any]] = []
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            pairs += _flat(value, f"{front}{name}.")
+        else:
+            pairs.append((f"{front}{name}", value))
+    return pairs
+
+
+def _variables(colours: Mapping[str, str]) -> markupsafe.Markup:
+    """Colours as CSS variables."""
+    return markupsafe.Markup("".join(f"--{name}:{colour};" for name, colour in colours.items()))
+
+
+def _embedded(value: Any) -> markupsafe.Markup:
+    """JSON that no string in it can break out of."""
+    text = writers.to_json(value)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return markupsafe.Markup(text)
+
+
+def _digest(script: str) -> str:
+    """A script's name in the Content-Security-Policy: only these scripts run."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _text(name: str) -> str:
+    """A file of this folder."""
+    return (FOLDER / name).read_text(encoding="utf-8")

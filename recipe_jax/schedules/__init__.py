@@ -1,0 +1,1 @@
+"""How the rate moves over a run, one shape a file."""

@@ -1,0 +1,1 @@
+"""Many trials as lanes of one program."""

@@ -1,0 +1,85 @@
+"""How wide a block of lanes is: a table by device kind and size class, never a timing.
+
+The width decides the bits (population.py), so it may depend on nothing that varies from run to run
+of one config: not on the number of devices, not on a stopwatch.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.extend import core as jax_core
+
+from recipe_jax.resolve import Between
+
+# Widest block by multiply-adds of a forward pass, measured on CPU with lanes over two host devices:
+# a small network gains from a wide vmap, a large one loses cache, and convolutions and inner loops
+# lose their fast kernels. An accelerator has no such cache to lose; its rows are not measured yet.
+CPU_WIDTHS = ((1_000_000, 16), (10_000_000, 8))
+ACCELERATOR_WIDTH = 128
+# (lanes, width): from so many lanes on, blocks are that wide at most. Steps this coarse let
+# requests of different sizes share one compiled program, and leave blocks for every device.
+STEPS = ((256, 128), (32, 16), (8, 4))
+# Rough times of a training step on one CPU core, forward and backward, and of a call worth making.
+SECONDS_A_STEP, SECONDS_A_MULTIPLY_ADD, SECONDS_A_CALL = 15e-6, 3e-10, 0.25
+
+
+class Sweep(NamedTuple):
+    """The `sweep` section. block: lanes in a block; 0 takes it from the table."""
+
+    block: Annotated[int, Between(0)] = 0
+
+
+class Cost(NamedTuple):
+    """What a forward pass does: multiply-adds of all matrix products, and whether it has a
+    convolution or a loop."""
+
+    multiply_adds: int
+    special: bool
+
+
+def block_width(cost: Cost, *, num_lanes: int, platform: str) -> int:
+    """The width for `num_lanes` lanes of a program of this cost."""
+    multiply_adds, loops_or_convolutions = cost
+    if platform == "cpu":
+        widest = 1
+        if not loops_or_convolutions:
+            widest = next((w for limit, w in CPU_WIDTHS if multiply_adds < limit), 1)
+    else:
+        widest = ACCELERATOR_WIDTH
+    return min(widest, next((width for lanes, width in STEPS if num_lanes >= lanes), 1))
+
+
+def rounds_at_once(cost: Cost, *, width: int, steps_per_round: int, rounds: int) -> int:
+    """How many rounds one call does: a divisor of `rounds`, so many that a call takes about a
+    quarter of a second: handing over a call costs a millisecond. Estimated, never timed."""
+    seconds = steps_per_round * (
+        SECONDS_A_STEP + SECONDS_A_MULTIPLY_ADD * width * cost.multiply_adds
+    )
+    wanted = max(1, int(SECONDS_A_CALL / seconds))
+    return max(n for n in range(1, max(1, rounds) + 1) if max(1, rounds) % n == 0 and n <= wanted)
+
+
+def cost_of(forward: Callable[..., Any], *arguments: Any) -> Cost:
+    """The cost of a forward pass on one batch; arguments may be abstract."""
+    return _cost(jax.make_jaxpr(forward)(*arguments).jaxpr)
+
+
+def _cost(jaxpr: Any) -> Cost:
+    total, special = 0, False
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contract, _), _ = equation.params["dimension_numbers"]
+            lhs = equation.invars[0].aval.shape
+            total += int(np.prod(equation.outvars[0].aval.shape)) * int(
+                np.prod([lhs[axis] for axis in contract])
+            )
+        if equation.primitive.name == "conv_general_dilated":
+            kernel = equation.invars[1].aval.shape
+            total += int(np.prod(equation.outvars[0].aval.shape) * np.prod(kernel)) // kernel[-1]
+        special |= equation.primitive.name in ("conv_general_dilated", "scan", "while")
+        for inner in jax_core.jaxprs_in_params(equation.params):
+            more, inner_special = _cost(inner)
+            total, special = total + more, special or inner_special
+    return Cost(total, special)

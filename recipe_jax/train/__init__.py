@@ -1,0 +1,1 @@
+"""One trial: step, chunk, look, fit."""

@@ -1,0 +1,51 @@
+"""Many training steps as one scan: data order and random keys are drawn for all of them at once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from recipe_jax import keys
+from recipe_jax.feed import batches
+from recipe_jax.train.step import Moving, StepKeys, make_train_step
+from recipe_jax.types import Arrays, Experiment, View
+
+# The gradient's norm is measured at the first step of a chunk and at every so many after it.
+NORM_EVERY = 16
+
+
+def make_chunk(experiment: Experiment, *, num_steps: int, batch_size: int) -> Callable[..., Any]:
+    """The pure function (moving, key, view, rate_scale, train) -> (moving, step records)."""
+    train_step = make_train_step(experiment)
+
+    def chunk(moving: Moving, key: Any, view: View, rate_scale: Any, train: Arrays) -> Any:
+        steps = moving.step + jnp.arange(num_steps)
+        indices = batches.chunk_indices(
+            keys.derive(key, "order"),
+            moving.step,
+            num_steps=num_steps,
+            batch_size=batch_size,
+            num_examples=len(train.targets),
+            limit=view.num_examples,
+        )
+        step_keys = StepKeys(*(_streams(key, name, steps) for name in StepKeys._fields))
+
+        def body(moving: Moving, now: Any) -> Any:
+            rows, key, number = now
+            inputs = jnp.take(train.inputs, rows, axis=0, mode="clip")
+            batch = Arrays(
+                jnp.where(view.show_inputs, inputs, jnp.zeros_like(inputs)),
+                jnp.take(train.targets, rows, axis=0, mode="clip"),
+            )
+            return train_step(moving, batch, rate_scale, key, number % NORM_EVERY == 0)
+
+        return jax.lax.scan(body, moving, (indices, step_keys, jnp.arange(num_steps)))
+
+    return chunk
+
+
+def _streams(key: Any, name: str, steps: Any) -> Any:
+    """The stream's keys at these steps."""
+    first = keys.derive(key, name)
+    return jax.vmap(lambda step: jax.random.fold_in(first, step))(steps)

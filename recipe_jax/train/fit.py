@@ -1,0 +1,151 @@
+"""One trial: its start, a round of training and looking, and the loop that yields after each."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from recipe_jax import keys, trees
+from recipe_jax.train.chunk import make_chunk
+from recipe_jax.train.evaluate import EvalBatches, evaluate
+from recipe_jax.train.step import Moving
+from recipe_jax.types import Arrays, Best, Experiment, Lane, Plateau, Score, TrainState
+
+
+class Data(NamedTuple):
+    """What training reads. `seen` is a fixed part of the training split, as many examples as
+    validation has, so that both curves are taken in the same way."""
+
+    train: Arrays
+    seen: EvalBatches
+    validation: EvalBatches
+
+
+class Record(NamedTuple):
+    """What a round reports: (steps,) of the batches, "split/metric" of the look after them, and
+    whether the lane was frozen before it. A call that does several stacks them: (rounds, ...)."""
+
+    losses: Float[Array, "*rounds steps"]
+    grad_norms: Float[Array, "*rounds steps"]
+    metrics: dict[str, Float[Array, "*rounds"]]
+    stopped: Bool[Array, "*rounds"]
+
+
+def make_start(build: Callable[..., Experiment], *, seed: int) -> Callable[..., Any]:
+    """The pure function (lane, data) -> (state, record of the evaluation at step 0)."""
+
+    def start(lane: Lane, data: Data) -> tuple[TrainState, Record]:
+        experiment = build(lane.numbers)
+        params, model_state = experiment.model.init(
+            keys.derive(keys.lane_key(seed, lane.seed), "init")
+        )
+        metrics = _look(experiment, params, model_state, data, lane)
+        worst = jnp.float32(-jnp.inf)
+        state = TrainState(
+            step=jnp.int32(0),
+            params=params,
+            model_state=model_state,
+            opt_state=experiment.optimizer.init(params),
+            rate_scale=jnp.float32(1.0),
+            stalled=jnp.int32(0),
+            since_cut=jnp.int32(0),
+            stopped=jnp.bool_(False),
+            best=Best(worst, -worst, jnp.int32(0), params, model_state),
+        )
+        state = _observe(state, metrics, experiment, patience=None)
+        return state, Record(jnp.zeros(0), jnp.zeros(0), metrics, state.stopped)
+
+    return start
+
+
+def make_round(
+    build: Callable[..., Experiment],
+    *,
+    seed: int,
+    num_steps: int,
+    batch_size: int,
+    patience: int | None,
+) -> Callable[..., Any]:
+    """The pure function (lane, state, data) -> (state, record): steps, then a look."""
+
+    def one_round(lane: Lane, state: TrainState, data: Data) -> tuple[TrainState, Record]:
+        experiment = build(lane.numbers)
+        chunk = make_chunk(experiment, num_steps=num_steps, batch_size=batch_size)
+        moving = Moving(state.step, state.params, state.model_state, state.opt_state)
+        moving, steps = chunk(
+            moving, keys.lane_key(seed, lane.seed), lane.view, state.rate_scale, data.train
+        )
+        metrics = _look(experiment, moving.params, moving.model_state, data, lane)
+        moved = _observe(
+            state._replace(
+                step=moving.step,
+                params=moving.params,
+                model_state=moving.model_state,
+                opt_state=moving.opt_state,
+            ),
+            metrics,
+            experiment,
+            patience=patience,
+        )
+        record = Record(steps.loss, steps.grad_norm, metrics, state.stopped)
+        if patience is None:
+            return moved, record
+        return trees.where(state.stopped, state, moved), record
+
+    return one_round
+
+
+def repeated(one_round: Callable[..., Any], rounds: int) -> Callable[..., Any]:
+    """`rounds` of them as one scan, their records stacked along a new first axis."""
+
+    def many(lane: Lane, state: TrainState, data: Data) -> tuple[TrainState, Record]:
+        return jax.lax.scan(lambda now, _: one_round(lane, now, data), state, length=rounds)
+
+    return many
+
+
+def fit(
+    advance: Callable[..., Any], states: Any, *, first_round: int, num_rounds: int, at_once: int = 1
+) -> Iterator[tuple[int, Any, Any]]:
+    """Yields (rounds done, states, records) after every call of `advance`, which does `at_once`
+    rounds; the caller logs, saves, stops."""
+    for done in range(first_round + at_once, num_rounds + 1, at_once):
+        states, records = advance(states)
+        yield done, states, records
+
+
+def _look(experiment: Experiment, params: Any, model_state: Any, data: Data, lane: Lane) -> Any:
+    metrics = {}
+    for name, split in (("train", data.seen), ("validation", data.validation)):
+        found = evaluate(experiment, params, model_state, split, lane.view.show_inputs)
+        metrics |= {f"{name}/{metric}": jnp.float32(value) for metric, value in found.items()}
+    return metrics
+
+
+def _observe(
+    state: TrainState, metrics: dict[str, Any], experiment: Experiment, *, patience: int | None
+) -> TrainState:
+    """Keeps the best weights, cuts the rate on a plateau, stops a lane that is out of patience."""
+    rule: Score = experiment.objective.score
+    score = rule.sign() * metrics[f"validation/{rule.metric}"]
+    loss = metrics["validation/loss"]
+    tie = (score == state.best.score) & (loss < state.best.loss)
+    better = (score > state.best.score) | tie
+    now = Best(score, loss, state.step, state.params, state.model_state)
+    stalled = jnp.where(better, 0, state.stalled + 1)
+    since_cut = jnp.where(better, 0, state.since_cut + 1)
+    rate_scale = state.rate_scale
+    if isinstance(experiment.schedule, Plateau):
+        cut = since_cut > experiment.schedule.patience
+        smaller = jnp.maximum(rate_scale * experiment.schedule.factor, experiment.schedule.floor)
+        rate_scale = jnp.where(cut, smaller, rate_scale).astype(jnp.float32)
+        since_cut = jnp.where(cut, 0, since_cut)
+    return state._replace(
+        best=trees.where(better, now, state.best),
+        stalled=stalled,
+        since_cut=since_cut,
+        rate_scale=rate_scale,
+        stopped=state.stopped if patience is None else state.stopped | (stalled >= patience),
+    )

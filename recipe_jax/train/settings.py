@@ -1,0 +1,52 @@
+"""The `train` section: how long one training run is, and how often it is looked at."""
+
+from typing import Any, NamedTuple
+
+from recipe_jax.resolve import Count
+from recipe_jax.types import UserError
+
+
+class Train(NamedTuple):
+    """epochs: passes over the training split; evaluations: looks at both splits on the way, by
+    default one an epoch and at most 50; patience: looks without a better validation score before
+    the run stops early (None: never)."""
+
+    batch_size: Count = 32
+    epochs: Count = 40
+    evaluations: Count | None = None
+    patience: Count | None = None
+
+
+class Length(NamedTuple):
+    """A training run in steps: `rounds` times `steps_per_round`."""
+
+    rounds: int
+    steps_per_round: int
+
+    @property
+    def num_steps(self) -> int:
+        """All of them."""
+        return self.rounds * self.steps_per_round
+
+
+MOST_EVALUATIONS = 50
+
+
+def length(*, epochs: int, batch_size: int, evaluations: int | None, num_examples: int) -> Length:
+    """The run's length; rounds are equal, so the last may go a little beyond the last epoch."""
+    if batch_size > num_examples:
+        raise UserError(
+            f"train.batch_size={batch_size} is more than the {num_examples} training examples; "
+            f"use at most {num_examples}."
+        )
+    total = -(-epochs * num_examples // batch_size)
+    if total == 0:
+        return Length(0, 1)
+    rounds = min(total, evaluations or min(epochs, MOST_EVALUATIONS))
+    return Length(rounds, -(-total // rounds))
+
+
+def of_config(train: dict[str, Any], num_examples: int) -> Length:
+    """The length that a `train` section asks for."""
+    wanted = {name: train[name] for name in ("epochs", "batch_size", "evaluations")}
+    return length(**wanted, num_examples=num_examples)

@@ -1,0 +1,79 @@
+"""One training step of one trial on one batch."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from recipe_jax.optim import base as optim_base
+from recipe_jax.types import Arrays, Experiment, PyTree
+
+
+class Moving(NamedTuple):
+    """What a training step changes."""
+
+    step: Int[Array, ""]
+    params: PyTree
+    model_state: PyTree
+    opt_state: PyTree
+
+
+class StepKeys(NamedTuple):
+    """The random keys of one step."""
+
+    augment: Key[Array, ""]
+    model: Key[Array, ""]
+
+
+class StepRecord(NamedTuple):
+    """What a training step reports: mean loss over the batch, and the norm of its gradient;
+    NaN at the steps where it was not asked for."""
+
+    loss: Float[Array, ""]
+    grad_norm: Float[Array, ""]
+
+
+def make_train_step(experiment: Experiment) -> Callable[..., tuple[Moving, StepRecord]]:
+    """The pure step (moving, batch, rate_scale, keys, with_norm) -> (moving, record).
+
+    keys: of the augmentation and of the model; with_norm: measure the gradient's norm at this step.
+    The objective's l2 enters as its gradient, l2 * weights, so the reported loss stays the loss of
+    the data. `rate_scale` and the schedule's height multiply the finished update.
+    """
+    model, objective, optimizer, schedule, augment = experiment
+
+    def mean_loss(params: PyTree, model_state: PyTree, batch: Arrays, key: Key[Array, ""]) -> Any:
+        outputs, model_state = model.apply(params, model_state, batch.inputs, key=key, train=True)
+        return objective.loss(outputs, batch.targets).mean(), model_state
+
+    def step(
+        moving: Moving,
+        batch: Arrays,
+        rate_scale: Float[Array, ""],
+        keys: StepKeys,
+        with_norm: bool | Bool[Array, ""] = True,
+    ) -> tuple[Moving, StepRecord]:
+        batch = Arrays(*augment(keys.augment, batch.inputs, batch.targets))
+        (loss, model_state), grads = jax.value_and_grad(mean_loss, has_aux=True)(
+            moving.params, moving.model_state, batch, keys.model
+        )
+        # Of the gradient as it comes: what a conditional reads cannot be fused into the update.
+        norm = jax.lax.cond(with_norm, optax.tree.norm, lambda _: jnp.float32(jnp.nan), grads)
+        penalised = optim_base.decayed(moving.params)
+        grads = jax.tree.map(
+            lambda g, w, decays: g + objective.l2 * w if decays else g,
+            grads,
+            moving.params,
+            penalised,
+        )
+        updates, opt_state = optimizer.update(grads, moving.opt_state, moving.params)
+        height = schedule(moving.step) * rate_scale
+        params = jax.tree.map(
+            lambda w, u: w + jnp.asarray(height * u, w.dtype), moving.params, updates
+        )
+        return Moving(moving.step + 1, params, model_state, opt_state), StepRecord(loss, norm)
+
+    return step

@@ -1,0 +1,374 @@
+"""The nouns: what a model, an objective, a task, a trial, a finding and a stage are.
+
+Bundles of functions and states are NamedTuples (states hold arrays only, so that they can be
+vmapped, donated, sharded and saved without a special case); records are frozen dataclasses.
+"""
+
+import dataclasses
+import enum
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+PyTree = Any
+"""Any nest of tuples, lists, dicts and NamedTuples with arrays at its leaves."""
+
+
+class UserError(ValueError):
+    """Something the user can mend: one sentence that names it and the remedy; exit code 2."""
+
+
+# --- What is trained -------------------------------------------------------------------------
+
+
+class Model(NamedTuple):
+    """A network as two pure functions.
+
+    init: (key) -> (params, model_state)
+    apply: (params, model_state, inputs, *, key, train) -> (outputs, model_state)
+
+    `inputs` is one batch, `outputs` has shape (batch, spec.num_outputs); `model_state` holds what
+    is carried but not learnt, such as batch statistics ({} where there is none).
+    """
+
+    init: Callable[..., Any]
+    apply: Callable[..., Any]
+
+
+class Score(NamedTuple):
+    """The metric that decides between models, and whether more of it is better."""
+
+    metric: str
+    maximise: bool
+
+    def sign(self) -> float:
+        """+1 where more is better, -1 where less is."""
+        return 1.0 if self.maximise else -1.0
+
+
+class Objective(NamedTuple):
+    """What outputs are judged by.
+
+    loss: (outputs, targets) -> one number per example, shape (batch,); reducing is not its task
+    metrics: a clu.metrics.Collection class; `metrics.single_from_model_output(outputs=, targets=,
+        loss=, mask=)` gives sums and counts that merge exactly; always has a metric named "loss"
+    predict: (outputs) -> what a person is told: probabilities (batch, classes), or values in the
+        target's own units (batch, outputs)
+    perfect: (targets) -> the outputs of a model that knows the answer
+    loss_at_init: the expected loss of a model that knows only the training prior
+    score: the metric that decides
+    l2: strength of the penalty l2/2 * |weights|^2, added as its gradient; biases and norms excluded
+    """
+
+    loss: Callable[..., Any]
+    metrics: Any
+    predict: Callable[..., Any]
+    perfect: Callable[..., Any]
+    loss_at_init: float
+    score: Score
+    l2: Any
+
+
+class Plateau(NamedTuple):
+    """A schedule of constant height whose rate is cut when validation stalls (state is per lane).
+
+    factor: what the rate is multiplied by; patience: evaluations without a better score before
+    that happens; floor: the scale is never cut below it.
+    """
+
+    factor: Any
+    patience: int
+    floor: Any
+
+    def __call__(self, step: Any) -> float:
+        """The height at any step; cuts come from TrainState.rate_scale."""
+        return 1.0
+
+
+class Experiment(NamedTuple):
+    """What would be trained, complete and pure.
+
+    Built inside the trace from one lane's numbers. `schedule` maps a step to the height that the
+    optimiser's updates are multiplied by; `augment` is (key, inputs, targets) -> both.
+    """
+
+    model: Model
+    objective: Objective
+    optimizer: Any
+    schedule: Callable[..., Any]
+    augment: Callable[..., Any]
+
+
+class Best(NamedTuple):
+    """The best weights seen by one lane, by validation score; ties go to the lower loss."""
+
+    score: Float[Array, ""]
+    loss: Float[Array, ""]
+    step: Int[Array, ""]
+    params: PyTree
+    model_state: PyTree
+
+
+class TrainState(NamedTuple):
+    """All that one lane carries from step to step. Arrays only.
+
+    rate_scale: product of the plateau's cuts; stalled: evaluations since the best one (for the
+    early stop); since_cut: evaluations since the best one or the last cut; stopped: the early stop
+    fired, and the lane is frozen.
+    """
+
+    step: Int[Array, ""]
+    params: PyTree
+    model_state: PyTree
+    opt_state: PyTree
+    rate_scale: Float[Array, ""]
+    stalled: Int[Array, ""]
+    since_cut: Int[Array, ""]
+    stopped: Bool[Array, ""]
+    best: Best
+
+
+class View(NamedTuple):
+    """What a lane sees of the training data.
+
+    num_examples: it trains on that many, the first of the split (which is in random order);
+    show_inputs: False replaces every input by zeros, for the input-independent baseline.
+    """
+
+    num_examples: Int[Array, ""] | int
+    show_inputs: Bool[Array, ""] | bool
+
+
+class Lane(NamedTuple):
+    """What differs from lane to lane of one program; all of it is traced.
+
+    numbers: "section.keyword" -> value, the float keywords of the step's plug-ins.
+    """
+
+    seed: UInt32[Array, ""]
+    numbers: dict[str, Float[Array, ""]]
+    view: View
+
+
+# --- Data ------------------------------------------------------------------------------------
+
+
+class Arrays(NamedTuple):
+    """Examples as arrays, axis 0 the example; targets are (n,) int32 classes or (n, k) float32."""
+
+    inputs: Any
+    targets: Any
+
+
+class Split(NamedTuple):
+    """Examples with their names: `ids` are what a person can find again (row number, file)."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    ids: np.ndarray
+
+    @property
+    def arrays(self) -> Arrays:
+        """Without the names."""
+        return Arrays(self.inputs, self.targets)
+
+
+class Sealed:
+    """A split that can be counted and hashed, and opened only with a reason that is recorded."""
+
+    def __init__(self, split: Split):
+        self._split = split
+        self.num_examples = len(split.inputs)
+
+    def open(self, record: Callable[[], None]) -> Split:
+        """The split; `record` is called first, and is where the opening is written down."""
+        record()
+        return self._split
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What a model has to fit: shapes and the training prior. Hashable, so programs can be cached.
+
+    kind: "classification" or "regression"; prior: class frequencies in the training split, or
+    zeros (standardised targets); target_scale: standard deviation of each target in its own units.
+    """
+
+    kind: str
+    input_shape: tuple[int, ...]
+    num_outputs: int
+    prior: tuple[float, ...]
+    target_scale: tuple[float, ...] = ()
+    target_mean: tuple[float, ...] = ()
+
+    @property
+    def prior_outputs(self) -> np.ndarray:
+        """The outputs that know the training prior alone: centred log frequencies, or zeros.
+
+        A class that is missing from training counts as one in ten thousand: its log stays finite.
+        """
+        if self.kind == "regression":
+            return np.zeros(self.num_outputs)
+        logits = np.log(np.maximum(np.asarray(self.prior, np.float64), 1e-4))
+        return logits - logits.mean()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """A prepared dataset: splits, what they mean, and the sealed test split.
+
+    modality: "image" (inputs are (height, width, channels)) or "table"; encoder turns raw examples
+    into inputs (and back, for showing); class_names is empty for regression; notes are findings
+    made while reading, such as imputed cells; fingerprint is the SHA-256 of examples and splits.
+    """
+
+    name: str
+    spec: Spec
+    train: Split
+    validation: Split
+    test: Sealed
+    modality: str
+    encoder: Any
+    feature_names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    target_names: tuple[str, ...]
+    fingerprint: str
+    notes: tuple["Finding", ...] = ()
+
+
+# --- Trials ----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One training run: settings that differ from the config, a seed, and a view of the data."""
+
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    seed: int = 0
+    num_examples: int | None = None
+    show_inputs: bool = True
+
+    @property
+    def uid(self) -> str:
+        """A name made of what the trial is; it breaks ties and never enters a random key."""
+        content = [
+            dict(sorted(self.settings.items())),
+            self.seed,
+            self.num_examples,
+            self.show_inputs,
+        ]
+        return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:12]
+
+
+class Result(NamedTuple):
+    """What one trial gave, as host arrays.
+
+    steps: (evaluations,) where the history was taken, the first at step 0
+    history: "split/metric" -> (evaluations,); rows after an early stop are NaN
+    losses, grad_norms: (steps,) of the training batches; norms are NaN where none was taken
+    best_score, best_step: by the objective's score on validation; NaN and 0 when never finite
+    status: "done", "stopped" (early) or "diverged"
+    first_bad_step: first training step with a non-finite loss, or the last one where only the
+    evaluation after it shows the harm; else None
+    weights: (params, model_state), where the request kept them
+    """
+
+    trial: Trial
+    steps: np.ndarray
+    history: dict[str, np.ndarray]
+    losses: np.ndarray
+    grad_norms: np.ndarray
+    best_score: float
+    best_step: int
+    status: str
+    first_bad_step: int | None
+    num_params: int
+    weights: PyTree | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trials:
+    """A stage asks: train these. Answered by one Result a trial, in order.
+
+    epochs: how long, of the full training split, at the trial's own batch size; evaluations: how
+    often to look at train and validation on the way; keep: which weights the results hold, "best"
+    (by validation), "last" or none (""). Zero epochs give the weights and look at the start.
+    """
+
+    label: str
+    trials: tuple[Trial, ...]
+    epochs: int
+    evaluations: int | None = None
+    keep: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """A stage asks: what do these trained models give on this split?
+
+    Answered by (outputs (trials, examples, num_outputs), Split). Split "test" breaks the seal: that
+    needs a reason, and is counted in run.json.
+    """
+
+    label: str
+    results: Sequence[Result]
+    split: str
+    reason: str = ""
+
+
+# --- Findings --------------------------------------------------------------------------------
+
+
+class Status(enum.StrEnum):
+    """How a question was answered; the order is the severity."""
+
+    PASS = "PASS"
+    SKIP = "SKIP"
+    WARN = "WARN"
+    FAIL = "FAIL"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One answer: a sentence with the numbers in it, and what it rests on.
+
+    check: name of the question, also of the figure that draws its evidence; row: ids in the recipe
+    ("SKEL6"; several are joined by a space); fault: what it points to ("D2"), or "".
+    """
+
+    check: str
+    row: str
+    status: Status
+    summary: str
+    evidence: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    remedy: str = ""
+    fault: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What a stage hands to the next: settings to go on with, and the sentence that says why."""
+
+    summary: str
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def judge(
+    healthy: bool | np.bool_, summary: str, *, otherwise: Status = Status.FAIL, **fields: Any
+) -> Finding:
+    """A finding that passes when `healthy`; when not, it has the status `otherwise`, and names the
+    fault and the remedy."""
+    if healthy:
+        fields |= {"remedy": "", "fault": ""}
+        return Finding(status=Status.PASS, summary=summary, **fields)
+    return Finding(status=otherwise, summary=summary, **fields)
+
+
+def num_params(params: PyTree) -> int:
+    """How many numbers are learnt."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,202 @@
+"""How much of a hand-written program's speed this package keeps: ratios, interleaved, one process.
+
+    python scripts/bench_step.py [--repeats 15] [--rounds 20]
+
+run: one training run, against a jitted lax.scan written by hand for one device.
+sweep: 32 lanes with rates of their own, against a hand-written scan + vmap + shard_map.
+Both sides train the same network with Adam for `rounds` rounds of 100 steps, draw a fresh order
+every epoch, keep the loss of every step, and look at loss and accuracy of as many training and
+validation examples after each round; this package does it the way `experiments.train` does, call by
+call, with the best weights kept. The programs by hand take jax.random.permutation, optax.adamw and
+no clipping, and are one compiled call. A ratio above 1: this package does more steps per second.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import AxisType, PartitionSpec
+
+from recipe_jax import config as configs
+from recipe_jax import experiment
+from recipe_jax.app import drive
+from recipe_jax.app.lanes import cut
+from recipe_jax.sweep import plan, population
+from recipe_jax.train.fit import Data, fit, make_round, make_start, repeated
+from recipe_jax.types import Arrays, Task, Trial
+
+SHAPES = ((32, 16), (32, 128), (128, 32), (128, 128))
+LANES = 32
+STEPS = 100
+
+
+def by_hand(width: int, batch: int, rounds: int, task: Task) -> Callable[..., Any]:
+    """(key, rate) -> losses and metrics: an MLP with two hidden layers, Adam, one nested scan."""
+    flat = lambda x: jnp.asarray(x.reshape(len(x), -1))  # noqa: E731
+    inputs, targets = flat(task.train.inputs), jnp.asarray(task.train.targets)
+    held = flat(task.validation.inputs), jnp.asarray(task.validation.targets)
+    seen = inputs[: len(held[1])], targets[: len(held[1])]
+    count = len(targets)
+
+    def forward(params: Any, x: Any) -> Any:
+        for w, b in params[:-1]:
+            x = jax.nn.relu(x @ w + b)
+        w, b = params[-1]
+        return x @ w + b
+
+    def loss_of(params: Any, x: Any, y: Any) -> Any:
+        return optax.softmax_cross_entropy_with_integer_labels(forward(params, x), y).mean()
+
+    def look(params: Any, x: Any, y: Any) -> Any:
+        logits = forward(params, x)
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+        return loss, (logits.argmax(-1) == y).mean()
+
+    def run(key: Any, rate: Any) -> Any:
+        sizes = (inputs.shape[1], width, width, 10)
+        params = [
+            (jax.random.normal(k, (a, b)) * jnp.sqrt(2 / a), jnp.zeros(b))
+            for k, a, b in zip(jax.random.split(key, 3), sizes[:-1], sizes[1:])
+        ]
+        optimizer = optax.adamw(rate, weight_decay=0.0)
+        per_epoch = count // batch
+        epochs = -(-rounds * STEPS // per_epoch)
+        orders = jax.vmap(lambda k: jax.random.permutation(k, count))(jax.random.split(key, epochs))
+        rows = orders[:, : per_epoch * batch].reshape(-1, batch)[: rounds * STEPS]
+
+        def step(carry: Any, picked: Any) -> Any:
+            params, state = carry
+            loss, grads = jax.value_and_grad(loss_of)(params, inputs[picked], targets[picked])
+            updates, state = optimizer.update(grads, state, params)
+            return (optax.apply_updates(params, updates), state), loss
+
+        def one_round(carry: Any, rows: Any) -> Any:
+            carry, losses = jax.lax.scan(step, carry, rows)
+            return carry, (losses, look(carry[0], *seen), look(carry[0], *held))
+
+        start = (params, optimizer.init(params))
+        return jax.lax.scan(one_round, start, rows.reshape(rounds, STEPS, batch))[1]
+
+    return run
+
+
+def of_package(
+    width: int, batch: int, rounds: int, task: Task, *, lanes: int
+) -> tuple[Callable[[], Any], int]:
+    """The same training by this package, and the width of its blocks."""
+    given = {
+        "model": {"name": "mlp", "width": width, "depth": 2},
+        "train": {"batch_size": batch},
+        "optim": {"name": "adamw", "learning_rate": 1e-3},
+    }
+    static, numbers = experiment.split(configs.as_dict(configs.complete(given)))
+    build = experiment.make_build(static, task.spec, rounds * STEPS)
+
+    def forward(params: Any, x: Any) -> Any:
+        return build(numbers).model.apply(*params, x, key=jax.random.key(0), train=True)
+
+    like = jax.eval_shape(build(numbers).model.init, jax.random.key(0))
+    sample = jax.ShapeDtypeStruct((batch, *task.spec.input_shape), jnp.float32)
+    cost = plan.cost_of(lambda params, x: forward(params, x)[0], like, sample)
+    block = plan.block_width(cost, num_lanes=lanes, platform="cpu")
+    at_once = plan.rounds_at_once(cost, width=block, steps_per_round=STEPS, rounds=rounds)
+    mesh = population.mesh_for(lanes, block)
+    rates = np.logspace(-4, -2, lanes) if lanes > 1 else [1e-3]
+    each = [numbers | {"optim.learning_rate": float(rate)} for rate in rates]
+    trials = [Trial(seed=seed) for seed in range(lanes)]
+    stacked = population.make_lanes(trials, each, len(task.train.targets))
+    waves = population.to_waves(stacked, width=block, mesh=mesh)
+    held = task.validation.arrays
+    seen = Arrays(*(x[: len(held.targets)] for x in task.train.arrays))
+    data = population.replicate(Data(task.train.arrays, cut(seen), cut(held)), mesh)
+    start = population.spread(make_start(build, seed=0), lane_arguments=1, width=block, mesh=mesh)
+    one_round = make_round(build, seed=0, num_steps=STEPS, batch_size=batch, patience=None)
+    many = repeated(one_round, at_once)
+    advance = population.spread(many, lane_arguments=2, width=block, mesh=mesh, donate=(1,))
+
+    def run() -> Any:
+        records = []
+        for wave in waves:
+            begun, _ = start(wave, data)
+            for _, _, record in fit(
+                lambda state, wave=wave: advance(wave, state, data),
+                begun,
+                first_round=0,
+                num_rounds=rounds,
+                at_once=at_once,
+            ):
+                records.append(record)
+        return records
+
+    return run, block
+
+
+def sharded(hand: Callable[..., Any], width: int) -> Callable[[], Any]:
+    """The hand-written sweep: lanes over two devices, each maps over blocks of a vmap."""
+    mesh = jax.make_mesh((2,), ("lanes",), axis_types=(AxisType.Auto,))
+    spec = PartitionSpec("lanes")
+
+    def local(seeds: Any, rates: Any) -> Any:
+        block = jax.vmap(lambda seed, rate: hand(jax.random.key(seed), rate))
+        return jax.lax.map(
+            lambda lane: block(*lane), (seeds.reshape(-1, width), rates.reshape(-1, width))
+        )
+
+    program = jax.jit(
+        jax.shard_map(local, mesh=mesh, in_specs=(spec, spec), out_specs=spec, check_vma=False)
+    )
+    rates = jnp.logspace(-4, -2, LANES, dtype=jnp.float32)
+    return partial(program, jnp.arange(LANES), rates)
+
+
+def seconds(program: Callable[[], Any]) -> float:
+    """One run of a program, until its last number is there."""
+    began = time.perf_counter()
+    jax.block_until_ready(program())
+    return time.perf_counter() - began
+
+
+def compare(ours: Callable[[], Any], hand: Callable[[], Any], repeats: int) -> list[float]:
+    """Quartiles of (seconds by hand / ours) over interleaved runs, both compiled before."""
+    for program in (ours, hand):
+        seconds(program)
+    return statistics.quantiles([seconds(hand) / seconds(ours) for _ in range(repeats)], n=4)
+
+
+def main() -> None:
+    """Prints the table."""
+    jax.config.update("jax_num_cpu_devices", 2)
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    options.add_argument("--repeats", type=int, default=15)
+    options.add_argument("--rounds", type=int, default=20)
+    given = options.parse_args()
+    task = drive.load_task(configs.as_dict(configs.complete({})))
+    print("width batch   run: ratio [quartiles]   sweep of 32: ratio (block; by hand)   us a step")
+    for width, batch in SHAPES:
+        hand = jax.jit(by_hand(width, batch, given.rounds, task))
+        ours, _ = of_package(width, batch, given.rounds, task, lanes=1)
+        alone = compare(ours, partial(hand, jax.random.key(0), jnp.float32(1e-3)), given.repeats)
+        rounds = max(2, given.rounds // 4)
+        hand = by_hand(width, batch, rounds, task)
+        ours, block = of_package(width, batch, rounds, task, lanes=LANES)
+        found = {w: compare(ours, sharded(hand, w), given.repeats) for w in {1, block, 16}}
+        best = min(found, key=lambda w: found[w][1])
+        sweep = found[best]
+        micro = seconds(ours) / rounds / STEPS / LANES * 1e6
+        print(
+            f"{width:5d} {batch:5d}   {alone[1]:.2f} [{alone[0]:.2f}, {alone[2]:.2f}]"
+            f"             {sweep[1]:.2f} [{sweep[0]:.2f}, {sweep[2]:.2f}] ({block}; {best})"
+            f"                        {micro:.1f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

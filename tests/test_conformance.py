@@ -1,0 +1,147 @@
+"""Every plug-in that makes up the step, a forker's too, keeps the rules of its family."""
+
+import importlib
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from recipe_jax import resolve, types
+
+KEY = jax.random.key(0)
+COUNT = 6
+IMAGES = types.Spec(
+    kind="classification", input_shape=(8, 8, 1), num_outputs=3, prior=(0.5, 0.25, 0.25)
+)
+TABLE = types.Spec(
+    kind="regression",
+    input_shape=(8,),
+    num_outputs=2,
+    prior=(0.0, 0.0),
+    target_scale=(2.0, 0.5),
+    target_mean=(1.0, 0.0),
+)
+FAMILIES = ("models", "objectives", "optim", "schedules", "augment")
+PLUGINS = [(family, name) for family in FAMILIES for name in resolve.plugins(family)]
+# A table is no place for what is made for images; an objective has its own kind of task.
+SPECS = {("objectives", "regression"): TABLE}
+
+
+def example(spec):
+    inputs = jax.random.normal(KEY, (COUNT, *spec.input_shape))
+    if spec.kind == "regression":
+        return inputs, jax.random.normal(jax.random.key(1), (COUNT, spec.num_outputs))
+    return inputs, jnp.arange(COUNT, dtype=jnp.int32) % spec.num_outputs
+
+
+def use_model(build, spec, numbers, key):
+    """Weights, and outputs in training and evaluation, of a model that has seen one batch."""
+    model, (inputs, _) = build(spec, **numbers), example(spec)
+    params, state = model.init(key)
+    trained, state = model.apply(params, state, inputs, key=key, train=True)
+    outputs, after = model.apply(params, state, inputs, key=key, train=False)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    assert trained.shape == outputs.shape == (COUNT, spec.num_outputs)
+    slope = jax.grad(
+        lambda p: model.apply(p, state, inputs, key=key, train=True)[0].sum(), allow_int=False
+    )(params)
+    return params, state, trained, outputs, slope
+
+
+def use_objective(build, spec, numbers, key):
+    objective, (_, targets) = build(spec, **numbers), example(spec)
+    outputs = jax.random.normal(key, (COUNT, spec.num_outputs))
+    losses, slope = (
+        objective.loss(outputs, targets),
+        jax.grad(lambda outputs: objective.loss(outputs, targets).sum())(outputs),
+    )
+    one = objective.metrics.single_from_model_output(
+        outputs=outputs, targets=targets, loss=losses, mask=jnp.ones(COUNT, bool)
+    )
+    found = objective.metrics.empty().merge(one).compute()
+    assert {"loss", objective.score.metric} <= set(found)
+    assert losses.shape == (COUNT,)
+    assert objective.perfect(targets).shape == outputs.shape
+    assert objective.predict(outputs).shape == outputs.shape
+    return losses, slope, found, jnp.asarray(objective.loss_at_init), jnp.asarray(objective.l2)
+
+
+def use_optim(build, spec, numbers, key):
+    optimizer = build(**numbers)
+    params = {"kernel": jax.random.normal(key, (3, 2)), "bias": jnp.ones(2)}
+    state = optimizer.init(params)
+    for _ in range(3):
+        updates, state = optimizer.update(params, state, params)
+    assert jax.tree.map(jnp.shape, updates) == jax.tree.map(jnp.shape, params)
+    return updates, state
+
+
+def use_schedule(build, spec, numbers, key):
+    schedule = build(50, **numbers)
+    heights = jnp.stack([jnp.asarray(schedule(jnp.int32(i)), jnp.float32) for i in (0, 1, 25, 49)])
+    assert heights.shape == (4,)
+    return heights
+
+
+def use_augment(build, spec, numbers, key):
+    inputs, targets = example(spec)
+    changed, same = build(spec, **numbers)(key, inputs, targets)
+    assert changed.shape == inputs.shape
+    assert changed.dtype == inputs.dtype
+    assert same.shape == targets.shape
+    return changed, same
+
+
+USES = dict(zip(FAMILIES, (use_model, use_objective, use_optim, use_schedule, use_augment)))
+
+
+@pytest.mark.parametrize("family, name", PLUGINS)
+def test_conforms(family, name):
+    module = importlib.import_module(f"recipe_jax.{family}.{name}")
+    build = resolve.resolve(family, name)
+    assert module.__doc__
+    assert inspect.getdoc(build)
+    spec = SPECS.get((family, name), IMAGES)
+    knobs = resolve.keywords(build)
+    for knob in knobs.values():
+        assert knob.default is not inspect.Parameter.empty, f"{knob.name} has no default"
+        assert knob.range is None or knob.default in knob.range, f"{knob.name} is out of range"
+
+    traces = []
+
+    @jax.jit
+    @jax.vmap
+    def lanes(seed, numbers):
+        traces.append(1)
+        return USES[family](build, spec, numbers, jax.random.key(seed))
+
+    defaults = {k.name: jnp.float32(k.default) for k in knobs.values() if k.traced}
+    seeds = jnp.arange(3)
+    same = {k: jnp.full(3, v) for k, v in defaults.items()}
+    # Inside every range: toward 1 for what is finite, infinity becomes a number.
+    other = {
+        k: jnp.array([v, 0.5, jnp.where(v < 1e9, 0.7 * v + 0.3, 2.0)]) for k, v in defaults.items()
+    }
+    first, second = lanes(seeds, same), lanes(seeds, other)
+    assert len(traces) == 1, "other numbers cost another trace"
+
+    for leaf in jax.tree.leaves((first, second)):
+        assert not jnp.issubdtype(leaf.dtype, jnp.floating) or jnp.isfinite(leaf).all()
+    with_defaults = jax.jit(lambda: USES[family](build, spec, {}, jax.random.key(0)))()
+    order = jnp.array([2, 0, 1])
+    permuted = lanes(seeds[order], jax.tree.map(lambda x: x[order], other))
+    again = lanes(seeds, same)
+    for a, b, c, d, e in zip(
+        *map(jax.tree.leaves, (first, again, second, permuted, with_defaults))
+    ):
+        np.testing.assert_array_equal(a, b, "the same lanes, other bits")
+        np.testing.assert_array_equal(c[order], d, "a lane depends on its place")
+        np.testing.assert_array_equal(a[0], c[0], "a lane depends on its neighbours")
+        np.testing.assert_allclose(a[0], e, rtol=1e-4, atol=1e-5, err_msg="traced defaults differ")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_are_not_empty(family):
+    assert len(resolve.plugins(family)) >= 2

@@ -1,0 +1,70 @@
+"""Imports point down only, and the pure layers have no effects."""
+
+import ast
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parent.parent / "recipe_jax"
+PURE = [
+    *("recipe", "checks", "sweep", "train", "feed", "data", "models", "objectives", "optim"),
+    *("schedules", "augment", "search", "ensemble", "experiment"),
+    *("types", "keys", "trees", "resolve", "adapters"),
+]
+# Lower numbers are lower layers; a module imports its own layer or lower ones.
+LAYER = {
+    **dict.fromkeys(("types",), 0),
+    **dict.fromkeys(("keys", "trees", "resolve"), 1),
+    **dict.fromkeys(("adapters", "experiment", "ensemble"), 2),
+    **dict.fromkeys(["data", "models", "objectives", "optim", "schedules", "augment", "search"], 3),
+    **dict.fromkeys(("feed",), 4),
+    **dict.fromkeys(("train",), 5),
+    **dict.fromkeys(("sweep",), 6),
+    **dict.fromkeys(("checks",), 7),
+    **dict.fromkeys(("recipe",), 8),
+    **dict.fromkeys(("writers", "provenance", "checkpoint", "config", "report"), 9),
+    **dict.fromkeys(("app",), 10),
+}
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part(path: pathlib.Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: pathlib.Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{name.name}" for name in node.names} | {node.module}
+        elif isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    if part(path) == "__init__":
+        return
+    for name in imports(path):
+        pieces = name.split(".")
+        if pieces[0] == "recipe_jax" and len(pieces) > 1 and pieces[1] in LAYER:
+            assert LAYER[pieces[1]] <= LAYER[part(path)], f"{path} imports {name}"
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in SOURCES if part(p) in PURE], ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_the_pure_layers_have_no_effects(path):
+    forbidden = {"time", "logging", "os", "sys", "rich", "absl", "subprocess", "shutil"}
+    assert not forbidden & {name.split(".")[0] for name in imports(path)}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id != "print", f"{path}:{node.lineno} prints"
+        if isinstance(node, ast.Attribute):
+            called = ast.unparse(node)
+            assert called not in ("jax.config.update", "np.random.seed"), f"{path}:{node.lineno}"
+
+
+def test_every_part_has_a_layer():
+    assert {part(p) for p in SOURCES} - {"__init__"} <= set(LAYER)

@@ -1,0 +1,789 @@
+"""Stages, driven without training: what they ask, find and decide, and that a replay agrees."""
+
+import dataclasses
+import functools
+import itertools
+
+import numpy as np
+import pytest
+
+from recipe_jax import config as configs
+from recipe_jax import writers
+from recipe_jax.data import base as data_base
+from recipe_jax.objectives import classification, regression
+from recipe_jax.recipe import base as recipe_base
+from recipe_jax.recipe import data, overfit, regularise, single, skeleton, squeeze, tune
+from recipe_jax.recipe.base import Context, paired_interval
+from recipe_jax.recipe.settings import Recipe
+from recipe_jax.search import random as random_search
+from recipe_jax.search.base import Axis
+from recipe_jax.train.evaluate import metrics_of
+from recipe_jax.types import Decision, Finding, Outputs, Result, Status, Trial, Trials
+
+CONFIG = {
+    "model": {"name": "mlp", "width": 16, "depth": 1},
+    "optim": {"name": "adamw", "learning_rate": 1e-2},
+    "train": {"batch_size": 10, "epochs": 10, "evaluations": 5},
+    "search": {"name": "random", "trials": 6},
+    "recipe": {"seeds": 3, "members": 3},
+}
+STAGES = (data, skeleton, overfit, regularise, tune, squeeze, single)
+
+
+@functools.cache
+def task_of(kind="classification", count=200):
+    draw = np.random.default_rng(0)
+    inputs = draw.normal(size=(count, 4))
+    if kind == "regression":
+        targets = inputs[:, :1] * 3 + 7 + draw.normal(size=(count, 1))
+        source = data_base.from_arrays("made", inputs, targets=targets, kind=kind)
+    else:
+        targets = (np.arange(count) % 2).astype(np.int32)
+        inputs[:, 0] += 2.0 * targets
+        source = data_base.from_arrays(
+            "made", inputs, targets=targets, kind=kind, class_names=("no", "yes")
+        )
+    return data_base.prepare(source)
+
+
+def context_of(kind="classification", carried=None, **sections) -> Context:
+    if not carried and not sections:
+        return plain_context(kind)
+    return context_with(kind, carried, **sections)
+
+
+@functools.cache
+def plain_context(kind) -> Context:
+    return context_with(kind, None)
+
+
+def context_with(kind, carried, **sections) -> Context:
+    given = CONFIG | {"objective": {"name": kind}}
+    for name, values in sections.items():
+        given[name] = values if "name" in values else {**given.get(name, {}), **values}
+    config = configs.as_dict(configs.complete(given))
+    task = task_of(kind)
+    build = classification.build if kind == "classification" else regression.build
+    searching = {k: v for k, v in config["search"].items() if k != "name"}
+    return Context(
+        task,
+        config,
+        build(task.spec),
+        Recipe(**config["recipe"]),
+        random_search.build(**searching),
+        carried or {},
+        (),
+    )
+
+
+def result_of(trial, *, request=None, train=0.1, held=0.2, start=0.8, score=0.9, status="done"):
+    """A made-up run: losses fall exponentially from `start` to `train` and `held`."""
+    request = request or Trials(label="", trials=(trial,), epochs=1)
+    rounds = 0 if not request.epochs else request.evaluations or 5
+    place = np.arange(rounds + 1) / max(1, rounds)
+    fall = 1.0 - np.exp(-8.0 * place)
+    steps_of = 40
+    batch = start + (train - start) * (1 - np.exp(-8.0 * np.arange(rounds * steps_of) / 200))
+    scores = 0.5 + (score - 0.5) * fall
+    bad = status == "diverged"
+    return Result(
+        trial=trial,
+        steps=np.arange(rounds + 1) * steps_of,
+        history={
+            "train/loss": np.full(rounds + 1, np.nan) if bad else start + (train - start) * fall,
+            "validation/loss": start + (held - start) * fall,
+            "train/accuracy": scores,
+            "validation/accuracy": scores,
+            "train/mse": 9 * (start + (train - start) * fall),
+            "validation/mse": 9 * (start + (held - start) * fall) if score == 0.9 else scores,
+        },
+        losses=np.full(len(batch), np.nan) if bad else batch,
+        grad_norms=np.ones(len(batch)),
+        best_score=float("nan") if bad and np.isnan(score) else score,
+        best_step=rounds * steps_of,
+        status=status,
+        first_bad_step=0 if bad else None,
+        num_params=500,
+        weights=None,
+    )
+
+
+class Fake:
+    """Answers requests by a function of the trial; remembers what was asked.
+
+    measured: the last look at validation is that of the outputs, as it is in a real run.
+    """
+
+    def __init__(self, context, world, measured=True):
+        self.context, self.world, self.measured = context, world, measured
+        self.requests, self.findings = [], []
+
+    def answer(self, request):
+        if isinstance(request, Trials):
+            return [self.trained(trial, request) for trial in request.trials]
+        assert isinstance(request, Outputs)
+        task = self.context.task
+        split = task.test.open(lambda: None) if request.split == "test" else None
+        split = split or getattr(task, request.split)
+        return np.stack([self.outputs(r, split, request) for r in request.results]), split
+
+    def trained(self, trial, request):
+        run = result_of(trial, request=request, **self.world(trial, request))
+        plain = trial.show_inputs and not trial.num_examples
+        if self.measured and plain and request.keep == "last" and request.epochs:
+            split = self.context.task.validation
+            looked = metrics_of(
+                self.context.objective, self.outputs(run, split, request), split.targets
+            )
+            for name, value in looked.items():
+                run.history.setdefault(f"validation/{name}", np.zeros(len(run.steps)))[-1] = value
+        return run
+
+    def outputs(self, result, split, request):
+        """Right but for every tenth example; small and random at the start; right by heart."""
+        draw = np.random.default_rng(result.trial.seed)
+        if self.context.task.spec.kind == "regression":
+            noise = draw.normal(size=split.targets.shape) * 0.3
+            return (split.targets + noise).astype(np.float32)
+        logits = draw.normal(size=(len(split.targets), 2)) * 0.2
+        if request.label != "outputs at the start":
+            sure = np.eye(2)[split.targets] * 4
+            if request.label != "learnt by heart":
+                sure[::10] = sure[::10, ::-1]
+            logits = logits + sure
+        return logits.astype(np.float32)
+
+    def drive(self, stage) -> Decision:
+        generator, answer = stage.run(self.context), None
+        while True:
+            try:
+                asked = generator.send(answer)
+            except StopIteration as end:
+                return end.value
+            answer = None
+            if isinstance(asked, Finding):
+                self.findings.append(asked)
+            else:
+                self.requests.append(asked)
+                answer = self.answer(asked)
+
+    def of(self, check) -> Finding:
+        (found,) = [each for each in self.findings if each.check == check]
+        return found
+
+
+def healthy(trial, request):
+    """What a healthy network does: blind lanes stay at the prior, larger ones fit better."""
+    if not request.epochs:
+        return {"start": 0.71, "held": 0.71}
+    noise = 0.002 * np.random.default_rng(trial.seed).normal()
+    if not trial.show_inputs:
+        return {"train": np.log(2), "held": np.log(2) + noise, "score": 0.5}
+    if trial.num_examples:
+        return {"train": 1e-4}
+    rate = trial.settings.get("optim.learning_rate", 1e-2)
+    return {"train": 0.1 + 0.05 * abs(np.log10(rate) + 2), "held": 0.3 + noise, "score": 0.9}
+
+
+def driven(stage, context=None, world=healthy, measured=True):
+    fake = Fake(context or context_of(), world, measured)
+    return fake, fake.drive(stage)
+
+
+def told(fake, decision):
+    """All that a stage said, as text that can be compared."""
+    asked = [
+        (type(each).__name__, each.label, [t.uid for t in getattr(each, "trials", ())])
+        for each in fake.requests
+    ]
+    found = [writers.to_json(writers.plain(each)) for each in fake.findings]
+    return asked, found, decision
+
+
+# --- All stages ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.__name__.rpartition(".")[2])
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_a_healthy_run_closes_no_gate_and_a_replay_agrees(stage, kind):
+    def world(trial, request):
+        found = healthy(trial, request)
+        return found | {"start": 1.2} if kind == "regression" and request.epochs else found
+
+    once = Fake(context_of(kind), world)
+    first = told(once, once.drive(stage))
+    again = Fake(context_of(kind), world)
+    assert told(again, again.drive(stage)) == first
+    failed = [each for each in once.findings if each.status == Status.FAIL]
+    assert not failed
+    for each in once.findings:
+        assert each.check and each.row and each.summary.endswith(".")
+        assert bool(each.remedy) >= bool(each.fault)
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.__name__.rpartition(".")[2])
+def test_the_plan_says_what_is_asked(stage):
+    context = context_of()
+    fake, _ = driven(stage, context)
+    asked = [each for each in fake.requests if isinstance(each, Trials) and each.epochs]
+    planned = stage.planned(context)
+    lanes, epochs = sum(p.lanes for p in planned), sum(p.lanes * p.epochs for p in planned)
+    asked_lanes = sum(len(each.trials) for each in asked)
+    if stage is tune:  # the present setting may be among the finalists
+        assert asked_lanes in (lanes, lanes - len(tune.FINAL_SEEDS))
+    else:
+        assert asked_lanes == lanes
+        assert sum(len(each.trials) * each.epochs for each in asked) == epochs
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.__name__.rpartition(".")[2])
+def test_no_trial_is_asked_for_twice_in_one_request(stage):
+    fake, _ = driven(stage)
+    for request in fake.requests:
+        if isinstance(request, Trials):
+            uids = [trial.uid for trial in request.trials]
+            assert len(set(uids)) == len(uids)
+
+
+def test_only_the_last_stages_open_the_test_split_and_they_do_it_once():
+    for stage in STAGES:
+        fake, _ = driven(stage)
+        opened = [each.split for each in fake.requests if isinstance(each, Outputs)].count("test")
+        assert opened == (1 if stage in (squeeze, single) else 0)
+
+
+# --- Data ------------------------------------------------------------------------------------
+
+
+def test_data_trains_nothing_and_passes_the_readers_findings_on():
+    note = Finding(
+        check="imputed",
+        row="DATA1",
+        status=Status.WARN,
+        summary="3 cells.",
+        fault="A7",
+        remedy="Look.",
+    )
+    context = context_of()
+    fake, decision = driven(
+        data, context._replace(task=dataclasses.replace(context.task, notes=(note,)))
+    )
+    assert fake.requests == [] and fake.findings[0] is note
+    assert decision.settings == {} and "120 training" in decision.summary
+    assert [each.check for each in fake.findings[1:]] == [
+        *("samples", "class_counts", "feature_ranges", "duplicates", "non_finite", "network_input")
+    ]
+
+
+# --- Skeleton --------------------------------------------------------------------------------
+
+
+def test_skeleton_asks_for_quiet_trials():
+    context = context_of(model={"name": "mlp", "width": 16, "dropout": 0.5})
+    fake, decision = driven(skeleton, context)
+    start, baselines, heart = [each for each in fake.requests if isinstance(each, Trials)]
+    assert start.epochs == 0 and start.keep == "last" and start.trials == baselines.trials
+    assert all(trial.settings["model.dropout"] == 0.0 for trial in (*start.trials, *heart.trials))
+    assert [trial.show_inputs for trial in baselines.trials] == [True] * 3 + [False] * 3 + [
+        True
+    ] * 3
+    assert [t.settings.get("model.prior_bias") for t in baselines.trials] == [None] * 6 + [0.0] * 3
+    assert [t.num_examples for t in heart.trials] == [2, 16] * 4
+    rates = [t.settings["optim.learning_rate"] for t in heart.trials]
+    assert rates == [1e-3, 1e-3, 1e-2, 1e-2, 1e-1, 1e-1, 1.0, 1.0]
+    assert decision.settings == {}
+    assert {each.status for each in fake.findings} == {Status.PASS}
+
+
+@pytest.mark.parametrize("train", itertools.product((1, 3, 60), (None, 4, 25), (10, 32)))
+def test_learning_by_heart_is_long_enough_and_shares_the_program(train):
+    epochs, evaluations, batch_size = train
+    context = context_of(
+        train={"epochs": epochs, "evaluations": evaluations, "batch_size": batch_size}
+    )
+    length = functools.partial(skeleton.settings.length, batch_size=batch_size, num_examples=120)
+    usual = length(epochs=epochs, evaluations=evaluations)
+    epochs, evaluations = skeleton.heart_length(context)
+    heart = length(epochs=epochs, evaluations=evaluations)
+    assert heart.num_steps >= skeleton.HEART_STEPS
+    assert heart.steps_per_round == usual.steps_per_round
+
+
+def test_the_early_stop_does_not_end_learning_by_heart():
+    fake, _ = driven(skeleton, context_of(train={"patience": 2}))
+    (heart,) = [each for each in fake.requests if each.label == "by heart"]
+    assert all(trial.settings["train.patience"] is None for trial in heart.trials)
+
+
+@pytest.mark.filterwarnings("ignore:Precision loss")
+@pytest.mark.parametrize(
+    ("sabotage", "check"),
+    [
+        ("blind", "input_independent"),
+        ("floor", "overfit_one_batch"),
+        ("start", "loss_at_init"),
+        ("useless", "baselines"),
+    ],
+)
+def test_skeleton_fails_on_the_sabotaged_answer(sabotage, check):
+    def world(trial, request):
+        found = healthy(trial, request)
+        if sabotage == "start" and not request.epochs:
+            found["start"] = found["held"] = 3.0
+        if sabotage in ("blind", "useless") and request.epochs and not trial.num_examples:
+            found |= {"held": np.log(2) + 1e-3 * trial.seed, "score": 0.5}
+        if sabotage == "floor" and trial.num_examples:
+            found["train"] = 0.4
+        return found
+
+    fake, _ = driven(skeleton, world=world, measured=False)
+    assert fake.of(check).status == Status.FAIL
+    quiet = {"loss_at_init", "overfit_one_batch"} - {check}
+    assert all(fake.of(name).status == Status.PASS for name in quiet)
+
+
+# --- Overfit: the range test -----------------------------------------------------------------
+
+
+def ends(losses, start=1.0):
+    """One run a rate that ends at the given loss; all see the same batches."""
+    runs = []
+    for rate, end in zip(overfit.RATES, losses):
+        run = result_of(Trial(settings={"optim.learning_rate": float(rate)}))
+        curve = np.linspace(start, end, 50)
+        curve[-8:] = end
+        runs.append(run._replace(losses=curve))
+    return runs
+
+
+def valley(best=-2.0, width=1.0, blow_up=-0.5):
+    """Loss by the logarithm of the rate: falls to its lowest at `best`, NaN from `blow_up` on."""
+    logs = np.log10(overfit.RATES)
+    losses = 1.0 - 0.9 * np.exp(-(((logs - best) / width) ** 2))
+    losses[0] = 1.0
+    return np.where(logs > blow_up, np.nan, losses)
+
+
+@pytest.mark.parametrize("best", [-5.0, -4.0, -3.0, -2.0])
+def test_the_range_test_picks_a_rate_near_the_best_and_never_above(best):
+    rate, finding = overfit.range_test(ends(valley(best, blow_up=best + 0.8)), 10.0**best)
+    assert finding.status == Status.PASS
+    assert 10 ** (best - 1.5) <= rate <= 10**best * 1.01
+    assert finding.evidence["chosen"] == rate
+
+
+def test_the_suggestions_of_the_range_test_by_hand():
+    # Rates are four a decade: index 12 is 1e-4, 16 is 1e-3, 20 is 1e-2, 24 is 1e-1.
+    losses = np.ones(29)
+    losses[13:16] = 0.9
+    losses[16:20] = 0.4  # the steepest step is from 15 to 16
+    losses[20] = 0.3
+    losses[21:25] = 0.8
+    losses[25:] = np.nan
+    rate, finding = overfit.range_test(ends(losses), 1e-3)
+    assert finding.evidence["steepest"] == pytest.approx(overfit.RATES[15])
+    assert finding.evidence["tenth"] == pytest.approx(1e-2)
+    assert rate == pytest.approx(np.sqrt(overfit.RATES[15] * 1e-2), rel=1e-2)
+    # A rate that happens to end low beyond the first one that blows up is luck.
+    losses[27] = 0.35
+    assert overfit.range_test(ends(losses), 1e-3)[0] == rate
+
+
+@pytest.mark.parametrize(
+    "losses", [np.ones(29), np.linspace(1.0, 3.0, 29), np.full(29, np.nan), np.full(29, 0.9995)]
+)
+def test_the_range_test_fails_when_no_rate_lowers_the_loss(losses):
+    rate, finding = overfit.range_test(ends(losses), 3e-4)
+    assert (finding.status, finding.fault) == (Status.FAIL, "E10")
+    assert rate == 3e-4 and finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("configured", "status", "fault"),
+    [
+        (1e-2, Status.PASS, ""),
+        (1e-1 * 0.99, Status.PASS, ""),
+        (1.1e-4, Status.PASS, ""),
+        (1.1e-1, Status.WARN, "E1"),
+        (0.9e-4, Status.WARN, "E2"),
+    ],
+)
+def test_the_range_test_warns_of_a_rate_far_off(configured, status, fault):
+    _, finding = overfit.range_test(ends(valley(-2.0)), configured)
+    assert (finding.status, finding.fault) == (status, fault)
+    assert ("learning_rate=" in finding.remedy) == (status == Status.WARN)
+
+
+def test_a_lucky_first_batch_does_not_close_the_gate():
+    """The first batch happens to be easy; the last ones are not, for any rate."""
+    runs = ends(np.where(np.isnan(valley()), np.nan, valley() + 1.0), start=0.2)
+    rate, finding = overfit.range_test(runs, 1e-2)
+    assert finding.status == Status.PASS and rate < 1e-1
+
+
+def test_overfit_asks_for_the_range_and_the_ladder_and_hands_both_on():
+    fake, decision = driven(overfit)
+    test, ladder = fake.requests
+    rates = [trial.settings["optim.learning_rate"] for trial in test.trials]
+    np.testing.assert_allclose(rates, overfit.RATES)
+    assert (rates[0], rates[-1]) == (1e-7, 1.0) and test.epochs == 3
+    widths = [trial.settings["model.width"] for trial in ladder.trials]
+    assert sorted(set(widths)) == [4, 8, 16, 32] and len(widths) == 4 * overfit.LADDER_SEEDS
+    chosen = decision.settings["optim.learning_rate"]
+    assert {trial.settings["optim.learning_rate"] for trial in ladder.trials} == {chosen}
+    assert set(decision.settings) == {"optim.learning_rate", "model.width"}
+    assert decision.settings["model.width"] == 4  # all rungs fit alike here
+
+
+def test_a_model_without_a_size_skips_the_ladder():
+    fake, decision = driven(overfit, context_of(model={"name": "linear"}))
+    assert len(fake.requests) == 1 and fake.of("model_ladder").status == Status.SKIP
+    assert set(decision.settings) == {"optim.learning_rate"}
+
+
+# --- Overfit: the ladder ---------------------------------------------------------------------
+
+
+def climbed(trains, status="done", start=1.0, spread=0.0):
+    rungs = [{"model.width": 4 * 2**i} for i in range(len(trains))]
+    by_rung = [
+        [
+            result_of(Trial(seed=s, settings=rung), train=train + spread * s, start=start)._replace(
+                status=status
+            )
+            for s in range(4)
+        ]
+        for rung, train in zip(rungs, trains)
+    ]
+    return overfit.model_ladder(context_of(), rungs, by_rung)
+
+
+@pytest.mark.parametrize(
+    ("trains", "chosen"),
+    [
+        ([0.5, 0.3, 0.1, 0.05], 3),
+        ([0.5, 0.06, 0.05, 0.05], 1),
+        ([0.05, 0.05, 0.05, 0.05], 0),
+        ([0.5, 0.3, 0.05, 0.3], 2),
+    ],
+)
+def test_the_smallest_sufficient_rung_is_chosen(trains, chosen):
+    found, finding = climbed(trains)
+    assert found == finding.evidence["chosen"] == chosen
+    assert finding.status == Status.PASS
+
+
+def test_near_is_two_percent_of_what_was_gained():
+    # From 1.0 to 0.0 is gained 1: 0.019 is near, 0.021 is not (curves end e^-8 above).
+    assert climbed([0.5, 0.019, 0.0])[0] == 1
+    assert climbed([0.5, 0.021, 0.0])[0] == 2
+
+
+def test_a_small_rung_that_costs_validation_is_passed_over():
+    rungs = [{"model.width": width} for width in (4, 8, 16)]
+    by_rung = [
+        [
+            result_of(Trial(seed=s, settings=rung), train=0.05, score=score + 0.002 * s)
+            for s in range(8)
+        ]
+        for rung, score in zip(rungs, (0.80, 0.9, 0.9001))
+    ]
+    assert overfit.model_ladder(context_of(), rungs, by_rung)[0] == 1
+
+
+def test_a_ladder_that_harms_or_diverges():
+    harmed = climbed([0.1, 0.2, 0.3, 0.5])[1]
+    assert (harmed.status, harmed.fault) == (Status.WARN, "E1")
+    chosen, finding = climbed([0.1] * 4, status="diverged")
+    assert finding.status == Status.FAIL and overfit.LADDER[chosen] == 1.0
+
+
+# --- Regularise ------------------------------------------------------------------------------
+
+
+def compared(gains, base=0.9, kind="classification"):
+    """judge_changes on paired scores: gains (changes, seeds) over a base score."""
+    gains = np.asarray(gains, float)
+    context = context_of(kind)
+    metric = f"validation/{context.objective.score.metric}"
+
+    made = result_of(Trial())
+
+    def run(score, seed):
+        history = {metric: np.full(6, score)}
+        return made._replace(trial=Trial(seed=seed), history=history, best_score=score)
+
+    base = np.broadcast_to(base, gains.shape[1:])
+    plain = [run(score, s) for s, score in enumerate(base)]
+    by_change = [[run(b + g, s) for s, (b, g) in enumerate(zip(base, row))] for row in gains]
+    changes = [{"model.dropout": 0.1 * (i + 1)} for i in range(len(gains))]
+    return regularise.judge_changes(context, changes, plain, by_change)
+
+
+def test_a_real_effect_is_kept_and_the_best_strength_of_it():
+    draw = np.random.default_rng(0)
+    gains = np.stack([np.full(8, mean) + draw.normal(size=8) * 0.01 for mean in (0.0, 0.06, 0.1)])
+    kept, finding = compared(gains)
+    assert kept == {"model.dropout": pytest.approx(0.3)}
+    assert finding.evidence["kept"] == [False, True, True]
+
+
+def test_a_harmful_change_or_a_gain_too_small_to_matter_is_not_kept():
+    draw = np.random.default_rng(0)
+    assert compared([np.full(8, -0.1) + draw.normal(size=8) * 0.01])[0] == {}
+    # A certain gain of 1e-5 is under a tenth of the standard error of a score on 40 examples.
+    assert compared([np.full(8, 1e-5) + draw.normal(size=8) * 1e-7])[0] == {}
+
+
+def test_less_error_is_a_gain():
+    draw = np.random.default_rng(0)
+    falls = [np.full(8, -3.0) + draw.normal(size=8) * 0.1]
+    assert compared(falls, base=9.0, kind="regression")[0] == {"model.dropout": 0.1}
+    assert compared(-np.array(falls), base=9.0, kind="regression")[0] == {}
+
+
+def test_useless_changes_are_kept_in_at_most_five_percent():
+    """200 null experiments of six changes each: scores scatter, and nothing has an effect."""
+    draw = np.random.default_rng(1)
+    kept = [bool(compared(draw.normal(size=(6, 5)) * 0.02)[0]) for _ in range(200)]
+    assert sum(kept) <= 10
+
+
+def test_useless_changes_that_move_one_example_are_kept_in_at_most_five_percent():
+    """Accuracies on 40 examples: a paired difference is -1, 0 or 1 example, often the same one."""
+    draw = np.random.default_rng(2)
+    for seeds, chances in ((3, (0.2, 0.6, 0.2)), (3, (0.0, 0.5, 0.5)), (5, (0.15, 0.7, 0.15))):
+        kept = []
+        for _ in range(200):
+            moved = draw.choice([-1, 0, 1], p=chances, size=(6, seeds))
+            kept.append(bool(compared(moved / 40)[0]))
+        assert sum(kept) <= 10, (seeds, chances, sum(kept))
+
+
+def test_regularise_pairs_every_change_over_the_same_seeds():
+    fake, decision = driven(regularise)
+    (request,) = fake.requests
+    by_change = [request.trials[i : i + 3] for i in range(0, 21, 3)]
+    assert {tuple(trial.seed for trial in each) for each in by_change} == {(100, 101, 102)}
+    assert all(trial.settings["model.dropout"] == 0.0 for trial in by_change[0])
+    assert [each[0].settings["model.dropout"] for each in by_change[1:4]] == [0.1, 0.3, 0.5]
+    assert decision.settings == {"model.dropout": 0.0, "optim.weight_decay": 0.0}
+    assert "No regulariser" in decision.summary
+
+
+def test_regularise_hands_a_helpful_change_on():
+    def world(trial, request):
+        helped = trial.settings["model.dropout"] == 0.3
+        noise = 1e-3 * np.random.default_rng(trial.seed).normal()
+        return {"score": (0.95 if helped else 0.8) + noise}
+
+    _, decision = driven(regularise, world=world)
+    assert decision.settings == {"model.dropout": 0.3, "optim.weight_decay": 0.0}
+
+
+def test_a_diverged_change_is_not_kept_and_a_diverged_base_raises_nothing():
+    nan = float("nan")
+    assert compared([[nan] * 5])[0] == {}
+    assert compared([[0.1] * 5], base=nan)[0] == {}
+    _, decision = driven(
+        regularise, world=lambda trial, request: {"status": "diverged", "score": nan}
+    )
+    assert decision.settings == {"model.dropout": 0.0, "optim.weight_decay": 0.0}
+
+
+def test_nothing_to_regularise_with(monkeypatch):
+    monkeypatch.setattr(regularise, "STRENGTHS", {"model.dropout": (0.1, 0.3)})
+    fake, decision = driven(regularise, context_of(model={"name": "linear"}))
+    assert fake.requests == [] and fake.of("regularisers").status == Status.SKIP
+    assert decision.settings == {}
+
+
+# --- Tune ------------------------------------------------------------------------------------
+
+
+def scored(score, *, loss=0.3, status="done", **settings):
+    found = result_of(Trial(settings=settings), held=loss, score=score, status=status)
+    return found._replace(
+        history={name: np.full(6, values[-1]) for name, values in found.history.items()}
+    )
+
+
+def test_ranking_is_by_score_then_loss_then_uid_and_diverged_is_last():
+    nan = float("nan")
+    equal = [scored(0.8, a=i) for i in range(6)]
+    runs = [
+        scored(nan, status="diverged", b=1),
+        scored(0.99, status="diverged", b=2),
+        scored(0.7),
+        scored(0.9, loss=0.4),
+        scored(0.9, loss=0.2),
+        *equal,
+    ]
+    order = tune.ranked(context_of(), runs)
+    assert order[:2] == [4, 3]
+    middle = [runs[i].trial.uid for i in order[2:8]]
+    assert middle == sorted(run.trial.uid for run in equal)
+    assert order[8] == 2
+    bad = [runs[i].trial.uid for i in order[9:]]
+    assert bad == sorted(run.trial.uid for run in runs[:2])
+
+
+def test_the_ranking_does_not_depend_on_the_order_of_the_trials():
+    draw = np.random.default_rng(0)
+    runs = [scored(round(draw.uniform(), 1), loss=round(draw.uniform(), 1), a=i) for i in range(30)]
+    names = [runs[i].trial.uid for i in tune.ranked(context_of(), runs)]
+    for _ in range(5):
+        shuffled = [runs[i] for i in draw.permutation(30)]
+        assert [shuffled[i].trial.uid for i in tune.ranked(context_of(), shuffled)] == names
+
+
+def test_less_error_ranks_first():
+    low, high = (
+        scored(0.0)._replace(
+            history={"validation/mse": np.full(6, v), "validation/loss": np.full(6, v)}
+        )
+        for v in (1.0, 2.0)
+    )
+    assert tune.ranked(context_of("regression"), [high, low]) == [1, 0]
+
+
+def test_tune_measures_the_best_again_beside_the_present_setting():
+    carried = {"optim.learning_rate": 3e-3, "model.width": 8}
+
+    def world(trial, request):
+        return {"score": 0.9 - 0.1 * abs(np.log10(trial.settings["optim.learning_rate"]) + 2)}
+
+    fake, decision = driven(tune, context_of(carried=carried), world)
+    searched, again = fake.requests
+    assert len(searched.trials) == 6 and {trial.seed for trial in searched.trials} == {200}
+    assert searched.trials[0].settings["optim.learning_rate"] == 3e-3
+    assert all(trial.settings["model.width"] == 8 for trial in searched.trials)
+    assert [trial.seed for trial in again.trials[:3]] == [300, 301, 302]
+    rates = [trial.settings["optim.learning_rate"] for trial in searched.trials]
+    assert all(3e-4 <= rate <= 3e-2 for rate in rates)
+    nearest = min(rates, key=lambda rate: abs(np.log10(rate) + 2))
+    assert decision.settings["optim.learning_rate"] == nearest
+    finalists = {trial.settings["optim.learning_rate"] for trial in again.trials}
+    assert 3e-3 in finalists and len(again.trials) in (12, 15)
+
+
+def test_tune_keeps_the_present_setting_when_all_else_diverges():
+    def world(trial, request):
+        nan = float("nan")
+        present = trial.settings["optim.learning_rate"] == 1e-2
+        return {} if present else {"status": "diverged", "score": nan}
+
+    _, decision = driven(tune, world=world)
+    assert decision.settings["optim.learning_rate"] == 1e-2
+    nothing, decision = driven(tune, world=lambda *_: {"status": "diverged", "score": float("nan")})
+    assert decision.settings["optim.learning_rate"] == 1e-2
+    assert "6 diverged" in nothing.of("random_search").summary
+
+
+def test_tune_searches_the_axes_that_are_asked_for():
+    space = (("optim.b1", "uniform", 0.5, 0.9),)
+    fake, decision = driven(tune, context_of(search={"space": space}))
+    assert set(decision.settings) == {"optim.b1"}
+    drawn = [trial.settings["optim.b1"] for trial in fake.requests[0].trials[1:]]
+    assert all(0.5 <= value <= 0.9 for value in drawn)
+
+
+def test_the_ready_made_space():
+    axes = tune.ready_made(context_of(carried={"optim.learning_rate": 1e-3}))
+    assert axes[0] == Axis("optim.learning_rate", pytest.approx(1e-4), pytest.approx(1e-2), True)
+    assert {axis.path: axis.log for axis in axes[1:]} == {
+        "optim.weight_decay": True,
+        "model.dropout": False,
+        "objective.label_smoothing": False,
+    }
+
+
+# --- Squeeze and single ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", [squeeze, single])
+def test_the_test_split_is_opened_last_and_for_a_reason(stage):
+    fake, _ = driven(stage)
+    opened = [isinstance(each, Outputs) and each.split == "test" for each in fake.requests]
+    assert opened == [False] * (len(opened) - 1) + [True]
+    assert fake.requests[-1].reason
+    kept = [each.keep for each in fake.requests if isinstance(each, Trials)]
+    assert kept == ["best"]
+
+
+def test_squeeze_trains_members_with_what_was_decided():
+    carried = {"optim.learning_rate": 5e-3}
+    fake, _ = driven(squeeze, context_of(carried=carried))
+    assert [trial.seed for trial in fake.requests[0].trials] == [400, 401, 402]
+    assert all(dict(trial.settings) == carried for trial in fake.requests[0].trials)
+    assert fake.of("seed_ensemble").evidence["sizes"] == [1, 2, 3]
+    score = fake.of("test_score")
+    assert score.status == Status.PASS
+    assert score.evidence["value"] == pytest.approx(0.9)  # every tenth is wrong
+    assert score.evidence["low"] < 0.9 < score.evidence["high"]
+    assert fake.of("confusion").evidence["matrix"].sum() == 40
+
+
+def test_a_model_worse_than_the_prior_fails_and_a_tie_does_not():
+    class Wrong(Fake):
+        def outputs(self, result, split, request):
+            return super().outputs(result, split, request)[:, ::-1]
+
+    wrong = Wrong(context_of(), healthy)
+    wrong.drive(squeeze)
+    assert (wrong.of("test_score").status, wrong.of("test_score").fault) == (Status.FAIL, "F8")
+
+    class Majority(Fake):
+        def outputs(self, result, split, request):
+            return np.zeros((len(split.targets), 2), np.float32)
+
+    majority = Majority(context_of(), healthy)
+    majority.drive(single)
+    assert majority.of("test_score").status == Status.WARN
+
+
+def test_runs_that_diverge_close_the_gate():
+    fake, _ = driven(squeeze, world=lambda *_: {"status": "diverged"})
+    assert (fake.of("curves").status, fake.of("curves").fault) == (Status.FAIL, "E1")
+
+
+# --- Small statistics ------------------------------------------------------------------------
+
+
+def test_the_paired_interval_by_hand():
+    # Mean 2, error 1 / sqrt(3), Student's 97.5 % point at two degrees 4.3027.
+    found = paired_interval([1.0, 2.0, 3.0])
+    assert found.mean == 2.0
+    assert found.low == pytest.approx(2 - 4.3027 / 3**0.5, abs=1e-4)
+    assert found.high == pytest.approx(2 + 4.3027 / 3**0.5, abs=1e-4)
+    assert paired_interval([1.0]) == (1.0, -np.inf, np.inf)
+    assert paired_interval([1.0, 1.0]) == (1.0, 1.0, 1.0)
+    wide = paired_interval([1.0, 1.0, 1.0], least_variance=1.0)
+    assert wide.high - 1.0 == pytest.approx(4.3027 / 3**0.5, abs=1e-4)
+
+
+def test_the_paired_interval_covers():
+    draw = np.random.default_rng(0)
+    inside = [
+        found.low <= 0.3 <= found.high
+        for found in (paired_interval(0.3 + draw.normal(size=6)) for _ in range(1000))
+    ]
+    assert 0.93 <= np.mean(inside) <= 0.97
+
+
+def test_best_and_final_by_hand():
+    run = result_of(Trial())._replace(
+        steps=np.array([0, 10, 20, 30]),
+        history={"validation/loss": np.array([4.0, 3.0, 2.0, np.nan])},
+        best_step=10,
+        best_score=0.5,
+    )
+    assert recipe_base.best(run, "validation/loss") == 3.0
+    assert recipe_base.final(run, "validation/loss") == 2.0
+    assert np.isnan(recipe_base.best(run._replace(best_score=float("nan")), "validation/loss"))
+
+
+def test_the_standard_error_by_hand():
+    assert recipe_base.standard_error(0.8, "accuracy", None, 100) == pytest.approx(0.04)
+    assert recipe_base.standard_error(1.0, "accuracy", None, 100) == pytest.approx(0.01)
+    assert recipe_base.standard_error(0.0, "mse", np.array([1.0, 3.0]), 4) == pytest.approx(0.5)

@@ -1,0 +1,272 @@
+"""Tables from text files: what is read, how it is encoded, and every way a file can be wrong."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recipe_jax.data import base, table
+from recipe_jax.types import Status, UserError
+
+
+def write(folder, text, name="data.csv", encoding="utf-8"):
+    file = folder / name
+    file.write_bytes(text.encode(encoding) if isinstance(text, str) else text)
+    return str(file)
+
+
+def rows(n=60, **columns):
+    """CSV text: age with a hole every 7 rows, colour with a hole every 11, and a label."""
+    rng = np.random.default_rng(0)
+    cells = {
+        "age": ["" if i % 7 == 3 else f"{x:.3f}" for i, x in enumerate(rng.normal(40, 9, n))],
+        "colour": ["NA" if i % 11 == 5 else ("red", "green", "blue")[i % 3] for i in range(n)],
+        "label": ["yes" if i % 2 else "no" for i in range(n)],
+        **columns,
+    }
+    return text_of(cells)
+
+
+def text_of(cells, mark=","):
+    lines = [mark.join(cells), *(mark.join(map(str, row)) for row in zip(*cells.values()))]
+    return "\n".join(lines) + "\n"
+
+
+def test_columns_are_read_by_kind_and_rows_are_named_by_line(tmp_path):
+    source = table.build(path=write(tmp_path, rows()), target="label")
+    assert source.raw["age"].dtype == np.float64 and np.isnan(source.raw["age"][3])
+    assert source.raw["colour"].dtype == object and source.raw["colour"][5] is None
+    assert source.class_names == ("no", "yes") and list(source.targets[:3]) == [0, 1, 0]
+    np.testing.assert_array_equal(source.ids, np.arange(2, 62))
+    assert source.target_names == ("label",) and "label" not in source.raw
+
+
+def test_statistics_come_from_the_training_rows_alone(tmp_path):
+    source = table.build(path=write(tmp_path, rows()), target="label")
+    task = base.prepare(source)
+    assert task.modality == "table"
+    assert task.feature_names == (
+        *("age", "age (missing)"),
+        *("colour=blue", "colour=green", "colour=red", "colour=(other)"),
+    )
+    age = source.raw["age"][task.train.ids - 2]
+    assert task.encoder.columns[0].median == np.nanmedian(age)
+    assert task.encoder.columns[0].median != np.nanmedian(source.raw["age"])
+    filled = np.where(np.isnan(age), np.nanmedian(age), age)
+    np.testing.assert_allclose(
+        task.train.inputs[:, 0], (filled - filled.mean()) / filled.std(), rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(task.train.inputs.mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(task.train.inputs.std(0), 1, rtol=1e-5)
+
+
+def test_hand_values_without_normalising():
+    raw = {
+        "x": np.array([1.0, np.nan, 4.0]),
+        "c": np.array(["b", None, "a"], dtype=object),
+    }
+    source = base.Source(
+        name="hand",
+        raw=raw,
+        targets=np.zeros((3, 1)),
+        ids=np.arange(3),
+        kind="regression",
+        modality="table",
+        fit=table._table_encoder.fit,
+    )
+    encoder = source.fit(raw, normalize="none")
+    wide = [[1, 0, 0, 1, 0], [2.5, 1, 0, 0, 1], [4, 0, 1, 0, 0]]
+    np.testing.assert_array_equal(encoder.encode(raw), wide)
+    unseen = {"c": ["zebra", ""], "x": ["", "3"], "more": ["ignored", "ignored"]}
+    np.testing.assert_array_equal(encoder.encode(unseen), [[2.5, 1, 0, 0, 1], [3, 0, 0, 0, 1]])
+
+
+def test_an_encoder_goes_there_and_back_and_survives_json(tmp_path):
+    source = table.build(path=write(tmp_path, rows()), target="label")
+    encoder = base.prepare(source).encoder
+    again = base.encoder_from_json(json.loads(json.dumps(encoder.to_json(), allow_nan=False)))
+    assert again.columns == encoder.columns
+    inputs = encoder.encode(source.raw)
+    np.testing.assert_array_equal(again.encode(source.raw), inputs)
+    back = again.decode(inputs)
+    np.testing.assert_allclose(back["age"], source.raw["age"], rtol=1e-5)
+    assert list(back["colour"]) == list(source.raw["colour"])
+
+
+def test_new_rows_are_encoded_as_the_training_rows_were(tmp_path):
+    path = write(tmp_path, rows())
+    source = table.build(path=path, target="label")
+    encoder = base.prepare(source).encoder
+    expected = encoder.encode(source.raw)
+    np.testing.assert_array_equal(encoder.encode(table.read(path)), expected)
+    np.testing.assert_array_equal(encoder.encode(pd.read_csv(path, dtype=str)), expected)
+    np.testing.assert_array_equal(encoder.encode(pd.read_csv(path)), expected)
+    with pytest.raises(UserError, match="no column 'colour'"):
+        encoder.encode({"age": ["1"]})
+    with pytest.raises(UserError, match="Row 2 holds 'old' in column 'age'"):
+        encoder.encode({"age": ["1", "old"], "colour": ["red", "red"]})
+    with pytest.raises(UserError, match="Row 1 holds an infinite value in column 'age'"):
+        encoder.encode({"age": ["inf"], "colour": ["red"]})
+
+
+def test_missing_cells_are_counted_by_column_in_one_warning(tmp_path):
+    (finding,) = table.build(path=write(tmp_path, rows()), target="label").findings
+    assert (finding.check, finding.row, finding.fault) == ("imputed", "DATA1", "A7")
+    assert finding.status is Status.WARN
+    assert "14 cells are missing (age 9, colour 5)" in finding.summary
+    assert finding.evidence["columns"] == ["age", "colour"]
+    whole = rows(age=list(range(60)), colour=["red", "green"] * 30)
+    assert table.build(path=write(tmp_path, whole), target="label").findings == ()
+
+
+def test_impute_error_refuses_missing_numbers_and_takes_missing_text(tmp_path):
+    with pytest.raises(UserError, match=r"line 5 has no number in column 'age'"):
+        table.build(path=write(tmp_path, rows()), target="label", impute="error")
+    path = write(tmp_path, rows(age=list(range(60))))
+    assert len(table.build(path=path, target="label", impute="error").findings) == 1
+
+
+@pytest.mark.parametrize(
+    "cells, task, kind",
+    [
+        (["a", "b"] * 30, "auto", "classification"),
+        (["True", "False"] * 30, "auto", "classification"),
+        ([1, 2, 3] * 20, "auto", "classification"),
+        (["1.0", "2.0"] * 30, "auto", "classification"),
+        (list(range(20)) * 3, "auto", "classification"),
+        ([*range(21), *range(39)], "auto", "regression"),
+        ([0.5, 1.5] * 30, "auto", "regression"),
+        ([1, 2, 3] * 20, "regression", "regression"),
+        ([0.5, 1.5] * 30, "classification", "classification"),
+    ],
+)
+def test_the_target_decides_between_classes_and_quantities(tmp_path, cells, task, kind):
+    source = table.build(path=write(tmp_path, rows(label=cells)), target="label", task=task)
+    assert source.kind == kind
+    assert source.targets.ndim == (1 if kind == "classification" else 2)
+
+
+def test_integer_classes_are_named_and_ordered_as_numbers(tmp_path):
+    path = write(tmp_path, rows(label=[10, 9, 2] * 20))
+    source = table.build(path=path, target="label")
+    assert source.class_names == ("2", "9", "10") and list(source.targets[:3]) == [2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("data.tsv", lambda text: text.replace(",", "\t")),
+        ("data.txt", lambda text: text.replace(",", ";")),
+        ("data.txt", lambda text: text.replace(",", "|")),
+        ("data.csv", lambda text: text.replace("\n", "\r\n")),
+        ("data.csv", lambda text: "\ufeff" + text),
+        ("data.csv", lambda text: text.replace("red", '" red"')),
+        ("data.CSV", lambda text: text.rstrip("\n")),
+    ],
+)
+def test_the_same_table_in_other_spellings(tmp_path, name, change):
+    plain = table.build(path=write(tmp_path, rows(), "plain.csv"), target="label")
+    other = table.build(path=write(tmp_path, change(rows()), name), target="label")
+    assert base.prepare(other).fingerprint == base.prepare(plain).fingerprint
+
+
+def test_column_order_moves_no_example(tmp_path):
+    text = rows(height=list(range(60)), shape=["round", "flat"] * 30)
+    one = table.build(path=write(tmp_path, text), target="label")
+    frame = pd.read_csv(tmp_path / "data.csv", dtype=str, keep_default_na=False)
+    swapped = frame[["height", "shape", "label", "colour", "age"]].to_csv(index=False)
+    other = table.build(path=write(tmp_path, swapped), target="label")
+    assert base.prepare(one).fingerprint == base.prepare(other).fingerprint
+
+
+def test_lines_are_those_of_the_file(tmp_path):
+    text = 'x,note,y\n1,"two\nlines",a\n\n2,one,b\n3,one,a\n4,"two\nlines",b\n'
+    source = table.build(path=write(tmp_path, text), target="y")
+    assert list(source.ids) == [2, 5, 6, 7]
+
+
+def test_columns_can_be_dropped(tmp_path):
+    path = write(tmp_path, rows(name=[f"person {i}" for i in range(60)]))
+    source = table.build(path=path, target="label", drop=("name", "age"))
+    assert list(source.raw) == ["colour"]
+
+
+NAMES = [f"person {i}" for i in range(60)]
+
+
+@pytest.mark.parametrize(
+    "text, options, sentence",
+    [
+        ("", {}, "is empty"),
+        ("\n\n", {}, "holds no text"),
+        ("age,label\n", {}, "holds a header .* and no rows"),
+        ("age,label\n1,yes\n2,no,3\n", {}, "line 3 has 3 cells and the header 2"),
+        ("age,label\n1,yes\n\n2\n", {}, "line 4 has 1 cells and the header 2"),
+        ('age,label\n1,"yes\n', {}, "correct the quotes"),
+        ("age,age,label\n1,2,yes\n", {}, "2 columns 'age'"),
+        (",label\n1,yes\n", {}, "column 1 has no name"),
+        ("1,2\n3,4\n", {}, "holds numbers alone"),
+        ("age;label\n1;yes\n", {}, "1 times ';'"),
+        (rows().encode("utf-16"), {}, "not UTF-8"),
+        (rows(), {"target": "lable"}, r"no column 'lable'; did you mean label\?"),
+        (rows(), {"target": ""}, r"data\.target is empty; .*age, colour, label"),
+        (rows(), {"drop": ("colur",)}, r"data\.drop: .* no column 'colur'; did you mean colour"),
+        (rows(), {"drop": ("label",)}, "leaves out the target"),
+        (rows(), {"drop": ("age", "colour")}, "no column is left"),
+        (rows(), {"task": "regression"}, "line 2 holds 'no' in column 'label'"),
+        (rows(label=["yes", ""] * 30), {}, "30 of 60 rows .* 'label' .lines 3, 5, 7, 9, 11, ..."),
+        (rows(label=[""] * 60), {}, "all rows have no target"),
+        (rows(label=[*range(59), "x"]), {}, "line 61 holds 'x' in column 'label'"),
+        (rows(age=["1.5"] * 57 + ["x", "2", "3"]), {}, "line 59 holds 'x' in column 'age'"),
+        (rows(age=[*NAMES[:1], *range(59)]), {}, "line 2 holds 'person 0' .* 59 of 60 cells"),
+        (rows(age=[*NAMES[:20], *range(40)]), {}, "line 2 holds 'person 0' .* 40 of 60 cells"),
+        (rows(colour=NAMES), {}, r"column 'colour' holds 60 different .*data\.drop"),
+        (rows(colour=[f"c{i % 31}" for i in range(60)]), {}, "holds 31 different"),
+        (rows(age=[""] * 60), {}, "column 'age' is empty"),
+        (rows(age=["inf", *range(59)]), {}, "'age' holds 1 infinite values, first in line 2"),
+        (rows(age=["1e39", *range(59)]), {}, "'age' holds 1 infinite values"),
+        (rows(label=["-inf", *np.arange(59) / 7]), {}, "'label' holds 1 infinite"),
+    ],
+)
+def test_bad_tables_are_one_sentence(tmp_path, text, options, sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
+        table.build(**{"path": write(tmp_path, text), "target": "label", **options})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["1_000", "3+", "1,234"])
+def test_names_that_look_like_numbers_are_levels(tmp_path, text):
+    cells = [f'"{text}"', "low"] * 30
+    source = table.build(path=write(tmp_path, rows(colour=cells)), target="label")
+    assert set(source.raw["colour"]) == {text, "low"}
+
+
+def test_a_class_with_one_example_is_refused_when_splitting(tmp_path):
+    source = table.build(
+        path=write(tmp_path, rows(label=["odd", *["yes", "no"] * 29, "no"])), target="label"
+    )
+    with pytest.raises(UserError, match="Class 'odd' has 1 example, "):
+        base.prepare(source)
+
+
+@pytest.mark.parametrize(
+    "path, sentence",
+    [
+        ("", r"data\.path is empty"),
+        ("dta.csv", "no file 'dta.csv'; the nearest is .*data.csv"),
+        ("nowhere/data.csv", "no file .*nor a folder"),
+        (".", "is a folder"),
+        ("a\0b\n.csv", "no file|cannot be read"),
+    ],
+)
+def test_missing_files_are_named(tmp_path, monkeypatch, path, sentence):
+    write(tmp_path, rows())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=sentence):
+        table.build(path=path, target="label")
+
+
+def test_rows_with_one_empty_cell_in_a_single_column_are_blank_lines(tmp_path):
+    with pytest.raises(UserError, match="no column is left"):
+        table.build(path=write(tmp_path, "label\nyes\n\nno\n"), target="label")
