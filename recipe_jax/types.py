@@ -32,8 +32,9 @@ class Model(NamedTuple):
     init: (key) -> (params, model_state)
     apply: (params, model_state, inputs, *, key, train) -> (outputs, model_state)
 
-    `inputs` is one batch, `outputs` has shape (batch, spec.num_outputs); `model_state` holds what
-    is carried but not learnt, such as batch statistics ({} where there is none).
+    `inputs` is one batch, `outputs` has shape (batch, spec.num_outputs), for next_token (batch,
+    window, spec.num_outputs); `model_state` holds what is carried but not learnt, such as batch
+    statistics ({} where there is none).
     """
 
     init: Callable[..., Any]
@@ -159,7 +160,11 @@ class Lane(NamedTuple):
 
 
 class Arrays(NamedTuple):
-    """Examples as arrays, axis 0 the example; targets are (n,) int32 classes or (n, k) float32."""
+    """Examples as arrays, axis 0 the example.
+
+    Targets are (n,) int32 classes, (n, k) float32 quantities, or (n, window) int32 tokens with -1
+    where nothing is asked.
+    """
 
     inputs: Any
     targets: Any
@@ -195,8 +200,13 @@ class Sealed:
 class Spec:
     """What a model has to fit: shapes and the training prior. Hashable, so programs can be cached.
 
-    kind: "classification" or "regression"; prior: class frequencies in the training split, or
-    zeros (standardised targets); target_scale: standard deviation of each target in its own units.
+    kind: "classification", "regression" or "next_token"; prior: class or token frequencies in the
+    training split, or zeros (standardised targets); target_scale: standard deviation of each target
+    in its own units; input_dtype: "float32", or "int32" where inputs are numbers of tokens.
+
+    next_token: input_shape is (window,), inputs are (batch, window) token numbers, num_outputs is
+    the size of the vocabulary, outputs are (batch, window, num_outputs): those at a position may
+    depend on the tokens up to it, and predict the one after it.
     """
 
     kind: str
@@ -205,6 +215,7 @@ class Spec:
     prior: tuple[float, ...]
     target_scale: tuple[float, ...] = ()
     target_mean: tuple[float, ...] = ()
+    input_dtype: str = "float32"
 
     @property
     def prior_outputs(self) -> np.ndarray:
@@ -222,9 +233,10 @@ class Spec:
 class Task:
     """A prepared dataset: splits, what they mean, and the sealed test split.
 
-    modality: "image" (inputs are (height, width, channels)) or "table"; encoder turns raw examples
-    into inputs (and back, for showing); class_names is empty for regression; notes are findings
-    made while reading, such as imputed cells; fingerprint is the SHA-256 of examples and splits.
+    modality: "image" (inputs are (height, width, channels)), "table" or "text" (inputs are windows
+    of tokens, class_names the symbols); encoder turns raw examples into inputs (and back, for
+    showing); class_names is empty for regression; notes are findings made while reading, such as
+    imputed cells; fingerprint is the SHA-256 of examples and splits.
     """
 
     name: str

@@ -36,7 +36,7 @@ def save_model(
     weights = trees.stack([member.weights for member in members])
     program = _program(task, configs.with_settings(config, settings), weights)
     batch = jax_export.symbolic_shape("batch")[0]
-    shape = jax.ShapeDtypeStruct((batch, *task.spec.input_shape), jnp.float32)
+    shape = jax.ShapeDtypeStruct((batch, *task.spec.input_shape), task.spec.input_dtype)
     exported = jax_export.export(jax.jit(program), platforms=PLATFORMS)(shape)
     (folder / PROGRAM).write_bytes(exported.serialize())
     np.savez(folder / WEIGHTS, **checkpoint.flatten(weights))  # pyright: ignore[reportArgumentType]

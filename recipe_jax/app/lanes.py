@@ -311,8 +311,8 @@ class Lanes:
 
     def _layout(self, build: Any, group: Group) -> Layout:
         """From the cost of a forward pass and the number of lanes; `sweep.block` sets the width."""
-        kind = group.kind
-        inputs = jax.ShapeDtypeStruct((kind.batch_size, *self.task.spec.input_shape), jnp.float32)
+        kind, spec = group.kind, self.task.spec
+        inputs = jax.ShapeDtypeStruct((kind.batch_size, *spec.input_shape), spec.input_dtype)
         numbers = {name: jnp.float32(value) for name, value in group.numbers[0].items()}
 
         def forward(params: Any, model_state: Any, inputs: Any) -> Any:
