@@ -13,7 +13,15 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from recipe_jax.data import _array_encoder, _classes, _split, _standard, _table_encoder
+from recipe_jax.data import (
+    _array_encoder,
+    _classes,
+    _split,
+    _standard,
+    _stream,
+    _table_encoder,
+    _text_encoder,
+)
 from recipe_jax.resolve import Between, Count, OneOf
 from recipe_jax.types import Finding, Sealed, Spec, Split, Task, UserError
 
@@ -23,6 +31,9 @@ or objects that are text, with None for missing."""
 
 Encoder = _array_encoder.ArrayEncoder | _table_encoder.TableEncoder
 """encode(raw) -> float32 inputs, decode(inputs) -> raw, to_json() and from_json(content)."""
+
+Stream = _stream.Stream
+"""A dataset that is one long sequence, such as a text: it is split where it stands."""
 
 Share = Annotated[float, Between(0.0, 1.0, open_low=True)]
 
@@ -77,15 +88,17 @@ def from_arrays(
     )
 
 
-def encoder_from_json(content: Mapping[str, Any]) -> Encoder:
+def encoder_from_json(content: Mapping[str, Any]) -> Encoder | _text_encoder.TextEncoder:
     """The encoder whose `to_json()` gave `content`."""
+    if content["type"] == "text":
+        return _text_encoder.TextEncoder.from_json(content)
     if content["type"] == "array":
         return _array_encoder.ArrayEncoder.from_json(content)
     return _table_encoder.TableEncoder.from_json(content)
 
 
 def prepare(
-    source: Source,
+    source: Source | Stream,
     *,
     fraction: Share = 1.0,
     max_examples: Count | None = None,
@@ -103,8 +116,16 @@ def prepare(
     is unused, and validation and test stay as they are. normalize "auto" is per feature for tables
     and per channel for images. Oversampling repeats training examples of the smaller classes until
     all classes are even; statistics are those of the training split as it will be trained on.
+
+    A stream is split where it stands: max_examples and fraction keep its beginning, and nothing is
+    stratified or normalised.
     """
     _check(source, validation=validation, test=test, balance=balance)
+    if isinstance(source, Stream):
+        _check_stream(classes=classes, normalize=normalize)
+        return _stream.prepare(
+            source, fraction=fraction, max_examples=max_examples, validation=validation, test=test
+        )
     source = _keep_classes(source, tuple(map(str, classes)))
     digests = _split.digests(source.raw, split_seed)
     # From here on examples stand in the order of their content: file order is forgotten.
@@ -230,14 +251,21 @@ def _keep_classes(source: Source, classes: tuple[str, ...]) -> Source:
     )
 
 
-def _check(source: Source, *, validation: float, test: float, balance: str) -> None:
+def _check_stream(*, classes: tuple[str, ...], normalize: str) -> None:
+    for key, value, default in (("classes", classes, ()), ("normalize", normalize, "auto")):
+        if value != default:
+            raise UserError(f"data.{key}={value!r} means nothing for text; leave it {default!r}.")
+
+
+def _check(source: Source | Stream, *, validation: float, test: float, balance: str) -> None:
     if validation + test >= 1.0:
         raise UserError(
             f"data.validation={validation:g} and data.test={test:g} leave nothing to train on; "
             "their sum must be less than 1."
         )
-    if balance == "oversample" and source.kind != "classification":
+    stream = isinstance(source, Stream)
+    if balance == "oversample" and (stream or source.kind != "classification"):
+        what = "this is a text" if stream else "the target here is a quantity"
         raise UserError(
-            "data.balance='oversample' is for classification, and the target here is a quantity; "
-            "set data.balance='none'."
+            f"data.balance='oversample' is for classification, and {what}; set data.balance='none'."
         )
