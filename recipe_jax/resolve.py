@@ -15,6 +15,8 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from recipe_jax.types import UserError
 
 LARGEST = 3.4028234663852886e38
@@ -23,15 +25,18 @@ LARGEST = 3.4028234663852886e38
 
 @dataclasses.dataclass(frozen=True)
 class Between:
-    """A closed range; `open_low` excludes its lower end. NaN is never inside."""
+    """A closed range; `open_low` and `open_high` exclude an end. NaN is never inside."""
 
     low: float | int
     high: float | int = math.inf
     open_low: bool = False
+    open_high: bool = False
 
     def __contains__(self, value: float | int) -> bool:
         above = value > self.low if self.open_low else value >= self.low
-        return bool(above and value <= self.high)
+        # As the device rounds: 0.99999999 is 1 there.
+        below = value <= self.high and not (self.open_high and np.float32(value) >= self.high)
+        return bool(above and below)
 
     def __str__(self) -> str:
         low, high = (f"{x:g}" if isinstance(x, float) else str(x) for x in (self.low, self.high))
@@ -40,7 +45,8 @@ class Between:
             return f"{sign} {low}"
         if self.high == LARGEST:
             return f"{sign} {low} and finite"
-        return f"between {low}{' (excluded)' if self.open_low else ''} and {high}"
+        low += " (excluded)" if self.open_low else ""
+        return f"between {low} and {high}{' (excluded)' if self.open_high else ''}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +67,8 @@ NonNegative = Annotated[float, Between(0.0, LARGEST)]
 # What infinity turns off.
 Limit = Annotated[float, Between(0.0, open_low=True)]
 Fraction = Annotated[float, Between(0.0, 1.0)]
+# What a moving average keeps a step: at 1 it would never see a gradient.
+DecayRate = Annotated[float, Between(0.0, 1.0, open_high=True)]
 Count = Annotated[int, Between(1)]
 TYPES = (bool, int, float, str, tuple)
 """What a keyword may be: what a config file and a command line can say."""

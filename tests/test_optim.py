@@ -9,7 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from recipe_jax.optim import adam, adamw, base, rmsprop, sgd
+from recipe_jax import config, resolve
+from recipe_jax.optim import adadelta, adam, adamw, base, lion, muon, rmsprop, sgd
+from recipe_jax.types import UserError
 
 PARAMS = {
     "dense": {"kernel": jnp.linspace(-1.0, 1.0, 12).reshape(4, 3), "bias": jnp.ones(3)},
@@ -54,14 +56,17 @@ CASES = {
     "adam": (adam.build, {}, optax.scale_by_adam()),
     "adamw": (adamw.build, {}, optax.scale_by_adam()),
     "rmsprop": (rmsprop.build, {"decay": 0.8}, optax.scale_by_rms(0.8)),
+    "adadelta": (adadelta.build, {"decay": 0.8}, optax.scale_by_adadelta(0.8)),
+    "lion": (lion.build, {"b1": 0.8}, optax.scale_by_lion(0.8)),
 }
+DECOUPLED = ("adamw", "lion")
 
 
 @pytest.mark.parametrize("clip", [CLIP, math.inf])
 @pytest.mark.parametrize("name", CASES)
 def test_equals_the_static_chain_of_optax(name, clip):
     build, settings, moments = CASES[name]
-    static = chained(moments, decoupled=name == "adamw", clip=clip)
+    static = chained(moments, decoupled=name in DECOUPLED, clip=clip)
 
     numbers = dict(zip(("learning_rate", "weight_decay", "clip_norm"), (RATE, DECAY, clip)))
     found = trained(build(**{k: jnp.float32(v) for k, v in numbers.items()}, **settings))
@@ -87,8 +92,9 @@ def test_moments_equal_those_of_optax(build):
     jax.tree.map(np.testing.assert_array_equal, found, trained(static))
 
 
-@pytest.mark.parametrize("build", [sgd.build, adam.build, adamw.build, rmsprop.build])
-def test_lanes_of_all_numbers_share_one_trace(build):
+@pytest.mark.parametrize("name", resolve.plugins("optim"))
+def test_lanes_of_all_numbers_share_one_trace(name):
+    build = resolve.resolve("optim", name)
     traces = []
 
     @jax.jit
@@ -154,3 +160,128 @@ def test_decoupled_decay_shrinks_by_rate_times_decay_and_joined_decay_does_not()
         np.testing.assert_allclose(updates["dense"]["kernel"], expected, rtol=1e-4)
         assert not updates["dense"]["bias"].any()
         assert not updates["norm"]["scale"].any()
+
+
+def test_adadelta_by_hand():
+    """Two steps of Zeiler's algorithm 1, written out."""
+    optimizer = adadelta.build(decay=0.9, eps=1e-2)
+    state = optimizer.init({"w": jnp.zeros(1)})
+    mean_g = mean_x = 0.0
+    for g in (2.0, -1.0):
+        mean_g = 0.9 * mean_g + 0.1 * g**2
+        step = -math.sqrt(mean_x + 1e-2) / math.sqrt(mean_g + 1e-2) * g
+        mean_x = 0.9 * mean_x + 0.1 * step**2
+        updates, state = optimizer.update({"w": jnp.array([g])}, state, {"w": jnp.zeros(1)})
+        np.testing.assert_allclose(updates["w"][0], step, rtol=1e-6)
+
+
+def test_lion_by_hand():
+    """Interpolations +0.4, -0.08 and -0.046: the first outlives one smaller gradient against it."""
+    optimizer = lion.build(learning_rate=0.5, b1=0.9, b2=0.8)
+    state, signs = optimizer.init({"w": jnp.zeros(1)}), []
+    for gradient in (4.0, -1.0, -9.0):
+        updates, state = optimizer.update({"w": jnp.array([gradient])}, state, {"w": jnp.zeros(1)})
+        signs.append(float(updates["w"][0]))
+    # 0.1 * 4 > 0; momentum 0.8: 0.9 * 0.8 - 0.1 > 0; momentum 0.44: 0.9 * 0.44 - 0.9 < 0
+    assert signs == [-0.5, -0.5, 0.5]
+
+
+NETWORK = {
+    "token_embedding": {"embedding": jnp.ones((7, 4))},
+    "convs": {"0": {"kernel": jnp.ones((3, 3, 2, 8)), "bias": jnp.zeros(8)}},
+    "attention": {"query": {"kernel": jnp.ones((4, 2, 3))}, "out": {"kernel": jnp.ones((2, 3, 4))}},
+    "norm": {"scale": jnp.ones(8), "bias": jnp.zeros(8)},
+    "output": {"kernel": jnp.ones((8, 3)), "bias": jnp.zeros(3)},
+}
+
+
+def published(gradients, momentum=0.95):
+    """The update of a hidden matrix after the last gradient, as in Jordan's reference code."""
+    kept = np.zeros_like(gradients[0])
+    for g in gradients:
+        kept = momentum * kept + (1 - momentum) * g
+        x = momentum * kept + (1 - momentum) * g
+    x = x.T if x.shape[0] > x.shape[1] else x
+    x = x / (np.linalg.norm(x) + 1e-7)
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    rows, columns = gradients[0].shape
+    x = x if x.shape == (rows, columns) else x.T
+    return x * max(1, columns / rows) ** 0.5
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (3, 3, 2, 8), (4, 2, 3)])
+def test_muon_steps_hidden_kernels_as_published(shape):
+    name = "query" if len(shape) == 3 else "dense"
+    flat = (4, 6) if len(shape) == 3 else (-1, shape[-1])
+    gradients = np.random.default_rng(0).normal(size=(3, *shape))
+    optimizer = muon.build(learning_rate=jnp.float32(0.1))
+    params = {"block": {name: {"kernel": jnp.zeros(shape)}}}
+    state = optimizer.init(params)
+    for gradient in gradients:
+        grads = {"block": {name: {"kernel": jnp.asarray(gradient, jnp.float32)}}}
+        updates, state = optimizer.update(grads, state, params)
+    expected = -0.1 * published([g.reshape(flat) for g in gradients]).reshape(shape)
+    np.testing.assert_allclose(updates["block"][name]["kernel"], expected, atol=2e-5)
+
+
+def test_muon_gives_the_rest_to_adam():
+    labels = muon.labels(NETWORK)
+    hidden = [jax.tree_util.keystr(p) for p, v in jax.tree.leaves_with_path(labels) if v != "rest"]
+    assert hidden == [
+        "['attention']['out']['kernel']",
+        "['attention']['query']['kernel']",
+        "['convs']['0']['kernel']",
+    ]
+    assert muon.labels({"kernel": jnp.ones((3, 2))}) == {"kernel": "rest"}
+
+    grads = jax.tree.map(lambda w: w + 0.5, NETWORK)
+    ours = muon.build(learning_rate=0.1, adam_ratio=0.2, weight_decay=0.3)
+    theirs = adamw.build(learning_rate=0.02, b2=0.95, eps=1e-10, weight_decay=0.3)
+    found, expected = (o.update(grads, o.init(NETWORK), NETWORK)[0] for o in (ours, theirs))
+    for name in ("token_embedding", "norm", "output"):
+        close = functools.partial(np.testing.assert_allclose, rtol=1e-5)
+        jax.tree.map(close, found[name], expected[name])
+
+
+def test_newton_schulz_evens_out_singular_values():
+    matrix = jax.random.normal(jax.random.key(3), (12, 5))
+    u, _, vt = jnp.linalg.svd(matrix, full_matrices=False)
+    found = muon.newton_schulz((u * jnp.array([1.0, 0.5, 0.2, 0.1, 0.05])) @ vt, 5)
+    values = jnp.linalg.svd(found, compute_uv=False)
+    assert values.min() > 0.6 and values.max() < 1.3
+    # The singular vectors are kept.
+    rotated = u.T @ found @ vt.T
+    np.testing.assert_allclose(rotated - jnp.diag(jnp.diag(rotated)), 0.0, atol=1e-5)
+    assert not muon.newton_schulz(jnp.zeros((3, 4)), 5).any()
+
+
+def test_every_optimiser_has_a_learning_rate():
+    for name in resolve.plugins("optim"):
+        assert resolve.keywords(resolve.resolve("optim", name))["learning_rate"].traced
+
+
+NEVER_ONE = {
+    "sgd": ("momentum",),
+    "adam": ("b1", "b2"),
+    "adamw": ("b1", "b2"),
+    "rmsprop": ("decay",),
+    "adadelta": ("decay",),
+    "lion": ("b1", "b2"),
+    "muon": ("momentum", "b1", "b2"),
+}
+
+
+@pytest.mark.parametrize("name", resolve.plugins("optim"))
+def test_an_average_that_forgets_nothing_is_refused(name):
+    for key in NEVER_ONE.get(name, ()):
+        for value in (1.0, 0.99999999, 1.5):  # the second is 1 in float32
+            with pytest.raises(UserError) as caught:
+                config.complete({"optim": {"name": name, key: value}})
+            assert str(caught.value) == (
+                f"config.optim.{key}={value!r} is out of range: it must be between 0 and 1 "
+                "(excluded)."
+            )
+        config.complete({"optim": {"name": name, key: 0.0}})
+        config.complete({"optim": {"name": name, key: 0.9999}})

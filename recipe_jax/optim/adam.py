@@ -5,7 +5,7 @@ import math
 import optax
 
 from recipe_jax.optim import base
-from recipe_jax.resolve import Fraction, Limit, NonNegative, Positive
+from recipe_jax.resolve import DecayRate, Limit, NonNegative, Positive
 
 
 def build(
@@ -13,8 +13,8 @@ def build(
     learning_rate: Positive = 3e-4,
     weight_decay: NonNegative = 0.0,
     clip_norm: Limit = math.inf,
-    b1: Fraction = 0.9,
-    b2: Fraction = 0.999,
+    b1: DecayRate = 0.9,
+    b2: DecayRate = 0.999,
     eps: Positive = 1e-8,
 ) -> optax.GradientTransformation:
     """Decay is L2: it joins the gradient, and so the moments; adamw decouples it."""

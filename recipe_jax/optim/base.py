@@ -53,7 +53,11 @@ def decayed(params: PyTree) -> PyTree:
     """True for the weights that decay: matrices and kernels, never biases or norms."""
 
     def decays(path: tuple[Any, ...], leaf: Any) -> bool:
-        name = str(getattr(path[-1], "key", getattr(path[-1], "name", ""))) if path else ""
-        return jnp.ndim(leaf) >= 2 and name not in _NEVER
+        return jnp.ndim(leaf) >= 2 and not (path and names(path)[-1] in _NEVER)
 
     return jax.tree_util.tree_map_with_path(decays, params)
+
+
+def names(path: tuple[Any, ...]) -> list[str]:
+    """The names of a leaf, from the outermost layer to its own; "" for what has none."""
+    return [str(getattr(part, "key", getattr(part, "name", ""))) for part in path]

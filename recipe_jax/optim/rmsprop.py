@@ -5,7 +5,7 @@ import math
 import optax
 
 from recipe_jax.optim import base
-from recipe_jax.resolve import Fraction, Limit, NonNegative, Positive
+from recipe_jax.resolve import DecayRate, Limit, NonNegative, Positive
 
 
 def build(
@@ -13,7 +13,7 @@ def build(
     learning_rate: Positive = 3e-4,
     weight_decay: NonNegative = 0.0,
     clip_norm: Limit = math.inf,
-    decay: Fraction = 0.9,
+    decay: DecayRate = 0.9,
     eps: Positive = 1e-8,
 ) -> optax.GradientTransformation:
     """`decay` is how much of the mean square is kept a step; weight decay joins the gradient."""

@@ -5,13 +5,13 @@ import math
 import optax
 
 from recipe_jax.optim import base
-from recipe_jax.resolve import Fraction, Limit, NonNegative, Positive
+from recipe_jax.resolve import DecayRate, Limit, NonNegative, Positive
 
 
 def build(
     *,
     learning_rate: Positive = 0.03,
-    momentum: Fraction = 0.9,
+    momentum: DecayRate = 0.9,
     nesterov: bool = False,
     weight_decay: NonNegative = 0.0,
     clip_norm: Limit = math.inf,
