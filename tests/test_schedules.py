@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from recipe_jax import types
-from recipe_jax.schedules import constant, cosine, plateau, step, warmup_cosine
+from recipe_jax.schedules import (
+    constant,
+    cosine,
+    one_cycle,
+    plateau,
+    step,
+    warmup_cosine,
+    warmup_stable_decay,
+)
 
 
 def heights(schedule, steps):
@@ -61,6 +69,46 @@ def test_no_warmup_is_the_cosine():
     np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
+def test_one_cycle_by_hand():
+    schedule = one_cycle.build(12, warmup=1 / 3, start=0.2, floor=0.1)
+    found = heights(schedule, (0, 2, 4, 8, 12, 20))
+    np.testing.assert_allclose(found, [0.2, 0.6, 1, 0.55, 0.1, 0.1], atol=1e-6)
+    # A quarter up: 0.2 + 0.8 * (1 - cos 45 degrees) / 2.
+    np.testing.assert_allclose(schedule(jnp.int32(1)), 0.6 - 0.4 * 0.5**0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.01, 0.5, 1.0])
+def test_one_cycle_rises_then_falls(warmup):
+    found = np.array(heights(one_cycle.build(20, warmup=warmup), range(20)))
+    top = found.argmax()
+    assert (np.diff(found[: top + 1]) > 0).all() and (np.diff(found[top:]) < 0).all()
+    assert found.min() > 0
+    if 0.0 < warmup < 1.0:
+        np.testing.assert_allclose(found.max(), 1.0)
+        assert top == round(warmup * 20)
+
+
+@pytest.mark.parametrize(
+    "shape, end", [("linear", (1, 0.8, 0.6, 0.4, 0.2)), ("sqrt", (1, 0.6, 0.434315, 0.307180, 0.2))]
+)
+def test_warmup_stable_decay_by_hand(shape, end):
+    """Ten steps: two up, four at 1, four down to 0.2, which comes after the last."""
+    schedule = warmup_stable_decay.build(10, warmup=0.2, decay=0.4, floor=0.2, shape=shape)
+    found = heights(schedule, range(12))
+    np.testing.assert_allclose(found, [0.5, 1, 1, 1, 1, 1, *end, 0.2], atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", ["linear", "sqrt"])
+def test_neither_warmup_nor_decay_is_constant(shape):
+    schedule = warmup_stable_decay.build(10, warmup=0.0, decay=0.0, shape=shape)
+    assert heights(schedule, range(10)) == [1.0] * 10
+
+
+def test_warmup_and_decay_that_meet():
+    found = heights(warmup_stable_decay.build(4, warmup=1.0, decay=1.0, shape="linear"), range(4))
+    np.testing.assert_allclose(found, [0.25, 0.5, 0.5, 0.25])
+
+
 def test_plateau_is_data():
     found = plateau.build(10, factor=0.3, patience=2, floor=0.1)
     assert isinstance(found, types.Plateau)
@@ -74,6 +122,8 @@ def test_plateau_is_data():
         (step.build, ("factor", "every")),
         (cosine.build, ("floor",)),
         (warmup_cosine.build, ("warmup", "floor")),
+        (one_cycle.build, ("warmup", "start", "floor")),
+        (warmup_stable_decay.build, ("warmup", "decay", "floor")),
     ],
 )
 def test_lanes_of_every_number_equal_the_same_numbers_alone(build, names):
