@@ -7,9 +7,9 @@ from jaxtyping import Array, Float
 
 
 def average(
-    outputs: Float[Array | np.ndarray, "models batch outputs"], kind: str
-) -> Float[Array, "batch outputs"]:
-    """The outputs of the ensemble: for classification the logarithm of the mean probability, so
+    outputs: Float[Array | np.ndarray, "models *batch outputs"], kind: str
+) -> Float[Array, "*batch outputs"]:
+    """The outputs of the ensemble: for classes and tokens the logarithm of the mean probability, so
     that a softmax gives that mean back; for regression the mean (Lakshminarayanan et al. 2017)."""
     outputs = jnp.asarray(outputs)
     if kind == "regression":

@@ -31,7 +31,7 @@ from recipe_jax.train.fit import Data, Record, fit, make_round, make_start, repe
 from recipe_jax.train.settings import Length
 from recipe_jax.types import Arrays, Lane, Outputs, Result, Split, Task, Trial, Trials, num_params
 
-EVAL_BATCH = 512
+EVAL_BATCH, EVAL_TOKENS = 512, 8192
 # A start runs once, and its many random draws are slow to optimise: this compiles in a third of
 # the time.
 START_OPTIONS = {"xla_backend_optimization_level": 1}
@@ -364,6 +364,7 @@ class Lanes:
                 num_steps=length.steps_per_round,
                 batch_size=kind.batch_size,
                 patience=kind.patience,
+                windows=self.task.spec.kind == "next_token",
             )
             advance = population.spread(
                 repeated(one_round, layout.rounds),
@@ -423,12 +424,14 @@ class Lanes:
         program = self._output_programs.setdefault(key, jax.jit(run))
         numbers = {name: jnp.float32(value) for name, value in numbers.items()}
         found = program(numbers, result.weights, cut(split.arrays))
-        return np.asarray(found).reshape(-1, found.shape[-1])[: len(split.targets)]
+        return np.asarray(found).reshape(-1, *found.shape[2:])[: len(split.targets)]
 
 
 def cut(arrays: Arrays) -> EvalBatches:
-    """A split in batches for evaluation; the last is padded."""
-    batch_size = min(EVAL_BATCH, len(arrays.targets))
+    """A split in batches for evaluation; the last is padded. A window counts by its tokens."""
+    tokens = np.issubdtype(arrays.inputs.dtype, np.integer)
+    most = max(1, EVAL_TOKENS // arrays.inputs.shape[1]) if tokens else EVAL_BATCH
+    batch_size = min(most, len(arrays.targets))
     stacked, mask = batches.eval_batches(arrays, batch_size)
     return EvalBatches(stacked.inputs, stacked.targets, mask)
 

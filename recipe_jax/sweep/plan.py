@@ -79,7 +79,9 @@ def _cost(jaxpr: Any) -> Cost:
             kernel = equation.invars[1].aval.shape
             total += int(np.prod(equation.outvars[0].aval.shape) * np.prod(kernel)) // kernel[-1]
         special |= equation.primitive.name in ("conv_general_dilated", "scan", "while")
+        # The steps of a scan are work too; those of a `while` are not known.
+        times = equation.params["length"] if equation.primitive.name == "scan" else 1
         for inner in jax_core.jaxprs_in_params(equation.params):
             more, inner_special = _cost(inner)
-            total, special = total + more, special or inner_special
+            total, special = total + times * more, special or inner_special
     return Cost(total, special)

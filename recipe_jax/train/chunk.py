@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from recipe_jax import keys
-from recipe_jax.feed import batches
+from recipe_jax.feed import batches, phases
 from recipe_jax.train.step import Moving, StepKeys, make_train_step
 from recipe_jax.types import Arrays, Experiment, View
 
@@ -15,32 +15,43 @@ from recipe_jax.types import Arrays, Experiment, View
 NORM_EVERY = 16
 
 
-def make_chunk(experiment: Experiment, *, num_steps: int, batch_size: int) -> Callable[..., Any]:
-    """The pure function (moving, key, view, rate_scale, train) -> (moving, step records)."""
+def make_chunk(
+    experiment: Experiment, *, num_steps: int, batch_size: int, windows: bool = False
+) -> Callable[..., Any]:
+    """The pure function (moving, key, view, rate_scale, train) -> (moving, step records).
+
+    windows: the examples are the pieces of one text, and batches hold windows of it at the phase of
+    the epoch (feed/phases.py).
+    """
     train_step = make_train_step(experiment)
 
     def chunk(moving: Moving, key: Any, view: View, rate_scale: Any, train: Arrays) -> Any:
         steps = moving.step + jnp.arange(num_steps)
-        indices = batches.chunk_indices(
-            keys.derive(key, "order"),
-            moving.step,
-            num_steps=num_steps,
-            batch_size=batch_size,
-            num_examples=len(train.targets),
-            limit=view.num_examples,
-        )
+        drawn: dict[str, Any] = {
+            "num_steps": num_steps,
+            "batch_size": batch_size,
+            "num_examples": len(train.targets),
+            "limit": view.num_examples,
+        }
+        indices = batches.chunk_indices(keys.derive(key, "order"), moving.step, **drawn)
+        late = None
+        if windows:
+            window = train.targets.shape[1]
+            phase_key = keys.derive(key, "phases")
+            late = phases.chunk_phases(phase_key, moving.step, window=window, **drawn)
         step_keys = StepKeys(*(_streams(key, name, steps) for name in StepKeys._fields))
 
         def body(moving: Moving, now: Any) -> Any:
-            rows, key, number = now
-            inputs = jnp.take(train.inputs, rows, axis=0, mode="clip")
-            batch = Arrays(
-                jnp.where(view.show_inputs, inputs, jnp.zeros_like(inputs)),
-                jnp.take(train.targets, rows, axis=0, mode="clip"),
-            )
+            rows, late, key, number = now
+            if late is None:
+                batch = Arrays(*(jnp.take(each, rows, axis=0, mode="clip") for each in train))
+            else:
+                batch = phases.late(train, rows, late)
+            inputs = jnp.where(view.show_inputs, batch.inputs, jnp.zeros_like(batch.inputs))
+            batch = Arrays(inputs, batch.targets)
             return train_step(moving, batch, rate_scale, key, number % NORM_EVERY == 0)
 
-        return jax.lax.scan(body, moving, (indices, step_keys, jnp.arange(num_steps)))
+        return jax.lax.scan(body, moving, (indices, late, step_keys, jnp.arange(num_steps)))
 
     return chunk
 

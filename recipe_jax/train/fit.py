@@ -67,12 +67,16 @@ def make_round(
     num_steps: int,
     batch_size: int,
     patience: int | None,
+    windows: bool = False,
 ) -> Callable[..., Any]:
-    """The pure function (lane, state, data) -> (state, record): steps, then a look."""
+    """The pure function (lane, state, data) -> (state, record): steps, then a look.
+
+    windows: the training examples are the pieces of one text (train/chunk.py).
+    """
 
     def one_round(lane: Lane, state: TrainState, data: Data) -> tuple[TrainState, Record]:
         experiment = build(lane.numbers)
-        chunk = make_chunk(experiment, num_steps=num_steps, batch_size=batch_size)
+        chunk = make_chunk(experiment, num_steps=num_steps, batch_size=batch_size, windows=windows)
         moving = Moving(state.step, state.params, state.model_state, state.opt_state)
         moving, steps = chunk(
             moving, keys.lane_key(seed, lane.seed), lane.view, state.rate_scale, data.train
