@@ -284,7 +284,7 @@ def slopes(conv, x, kernel):
     return jax.grad(lambda x, kernel: jnp.sin(conv(x, kernel)).sum(), (0, 1))(x, kernel)
 
 
-@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((1, 2), (0, 3))])
 @pytest.mark.parametrize("strides", [(1, 1), (2, 2), (3, 1)])
 @pytest.mark.parametrize("size", [(3, 3), (2, 5)])
 def test_convolution_and_its_gradients_are_the_usual_ones(padding, strides, size):
@@ -302,7 +302,8 @@ def test_convolution_and_its_gradients_are_the_usual_ones(padding, strides, size
         np.testing.assert_allclose(ours[0], single, rtol=1e-4, atol=1e-4)
 
 
-def test_no_gradient_of_a_convolution_leaves_the_fast_layout():
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+def test_no_gradient_of_a_convolution_leaves_the_fast_layout(strides):
     def layouts(conv):
         x, kernel = jnp.ones((2, 6, 6, 3)), jnp.ones((3, 3, 3, 4))
         text = jax.jit(functools.partial(slopes, conv)).lower(x, kernel).as_text()
@@ -310,8 +311,8 @@ def test_no_gradient_of_a_convolution_leaves_the_fast_layout():
         return {line.split("dim_numbers = ")[1].split(", window")[0] for line in lines}
 
     fast = {"[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"}
-    assert layouts(_conv.conv) == fast
-    assert layouts(functools.partial(usual, strides=(1, 1), padding="SAME")) != fast
+    assert layouts(functools.partial(_conv.conv, strides=strides)) == fast
+    assert layouts(functools.partial(usual, strides=strides, padding="SAME")) != fast
 
 
 def test_pooling_takes_the_largest_of_four():

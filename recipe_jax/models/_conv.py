@@ -2,10 +2,12 @@
 
 On CPU the usual kernel gradient has a layout for which XLA finds its fast kernel outside loops
 only; inside a scan it runs as naive loops, some twenty times slower. Here both gradients are plain
-NHWC x HWIO convolutions of transposed arrays; the numbers are the same.
+NHWC x HWIO convolutions of transposed arrays, without strides; the numbers are the same.
 """
 
 import functools
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -19,11 +21,13 @@ def conv(
     kernel: Float[Array, "rows columns fan_in fan_out"],
     *,
     strides: tuple[int, int] = (1, 1),
-    padding: str = "SAME",
+    padding: str | Sequence[tuple[int, int]] = "SAME",
 ) -> Float[Array, "batch new_height new_width fan_out"]:
-    """lax.conv_general_dilated for NHWC images and HWIO kernels; padding is SAME or VALID."""
-    pads = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
-    return _conv(strides, tuple(pads), x, kernel)
+    """lax.conv_general_dilated for NHWC images and HWIO kernels; padding is SAME, VALID, or zeros
+    to add as ((above, below), (left, right))."""
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+    return _conv(strides, tuple(padding), x, kernel)
 
 
 def max_pool(
@@ -55,21 +59,41 @@ def _forward(strides: Any, pads: Any, x: Any, kernel: Any) -> tuple[jax.Array, A
 
 
 def _backward(strides: Any, pads: Any, saved: Any, gradient: Any) -> tuple[jax.Array, jax.Array]:
+    if strides != (1, 1):
+        return jax.vjp(functools.partial(_by_residues, strides, pads), *saved)[1](gradient)
     x, kernel = saved
-    (rows, columns), (height, width) = kernel.shape[:2], x.shape[1:3]
-    # Zeros between the outputs' gradients turn any stride into stride 1.
-    gaps = [(0, 0, 0), *((0, 0, stride - 1) for stride in strides), (0, 0, 0)]
-    gradient = lax.pad(gradient, jnp.zeros((), gradient.dtype), gaps)
     around = [
         (size - 1 - low, full + low - reach)
         for size, (low, _), full, reach in zip(
-            (rows, columns), pads, (height, width), gradient.shape[1:3]
+            kernel.shape[:2], pads, x.shape[1:3], gradient.shape[1:3]
         )
     ]
     to_x = _plain(gradient, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), (1, 1), around)
     # Channels take the place of the batch: x's as the images, the gradient's as the kernels.
     to_kernel = _plain(x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), (1, 1), pads)
-    return to_x, to_kernel[:, :rows, :columns].transpose(1, 2, 0, 3)
+    return to_x, to_kernel.transpose(1, 2, 0, 3)
 
 
 _conv.defvjp(_forward, _backward)
+
+
+def _by_residues(strides: Any, pads: Any, x: Any, kernel: Any) -> Any:
+    """A convolution with strides as a sum of convolutions without: one for every remainder of a
+    kernel's row and column divided by the strides, of the pixels that these rows and columns meet.
+
+    Its gradients read no pixel that does not count. The common way, zeros between the outputs'
+    gradients, does `rows * columns` of the strides times the work.
+    """
+    starts = [range(min(stride, size)) for stride, size in zip(strides, kernel.shape[:2])]
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    height, width = (
+        (full - size) // stride + 1
+        for full, size, stride in zip(x.shape[1:3], kernel.shape[:2], strides)
+    )
+    parts: list[Any] = []
+    for row, column in itertools.product(*starts):
+        part = kernel[row :: strides[0], column :: strides[1]]
+        pixels = x[:, row :: strides[0], column :: strides[1]]
+        pixels = pixels[:, : height + part.shape[0] - 1, : width + part.shape[1] - 1]
+        parts.append(_conv((1, 1), ((0, 0), (0, 0)), pixels, part))
+    return sum(parts)
