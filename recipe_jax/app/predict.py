@@ -55,7 +55,9 @@ def _read(data: pathlib.Path, described: Mapping[str, Any], encoder: Any) -> np.
     else:
         raise UserError(f"{data}: this model takes images; give an .npy, .npz or idx file.")
     if described["encoder"]["type"] == "table" and isinstance(raw, np.ndarray):
-        raise UserError(f"{data}: this model takes columns by name; give a .csv or .tsv file.")
+        raise UserError(
+            f"{data}: this model takes columns by name; give a .csv, .tsv or .parquet file."
+        )
     try:
         inputs = encoder.encode(raw)
     except UserError as error:

@@ -1,8 +1,8 @@
-"""Cells of text as numbers: what counts as missing, what counts as a number."""
+"""Tables of text cells, and cells as numbers: what counts as missing, what as a number."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,18 @@ Columns = Mapping[str, Any] | pd.DataFrame
 MISSING = frozenset(
     ("", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "NULL", "null", "None")
 )
+
+
+class Table(NamedTuple):
+    """Cells as text by column, and what a person finds each row by: its "line", or its "row"."""
+
+    columns: dict[str, list[str]]
+    numbers: np.ndarray
+    unit: str
+
+    def place(self, row: int | np.integer) -> str:
+        """Where a row stands in its file, such as "line 7"."""
+        return f"{self.unit} {self.numbers[row]}"
 
 
 def is_missing(cell: Any) -> bool:

@@ -3,25 +3,20 @@
 import csv
 import pathlib
 from collections.abc import Iterator
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 
 from recipe_jax.data import _columns
+from recipe_jax.data._columns import Table
 from recipe_jax.types import UserError
 
 _SNIFFED = ",;\t|"
 
 
-class Table(NamedTuple):
-    """Cells as text by column, and the 1-based line that each row begins on."""
-
-    columns: dict[str, list[str]]
-    lines: np.ndarray
-
-
 def read(path: pathlib.Path) -> Table:
-    """The table in a .csv (commas), .tsv (tabs) or other (sniffed) file, in UTF-8.
+    """The table in a .csv (commas), .tsv (tabs) or other (sniffed) file, in UTF-8; rows are known
+    by the line that they begin on.
 
     The csv module, not pandas: pandas pads short rows without a word and forgets line numbers.
     """
@@ -48,7 +43,8 @@ def read(path: pathlib.Path) -> Table:
         raise UserError(f"{path}: after line {line}: {error}; correct the quotes.") from error
     if not cells:
         raise UserError(f"{path} holds a header (line {header_line}) and no rows; add examples.")
-    return Table({name: list(column) for name, column in zip(header, zip(*cells))}, np.array(lines))
+    columns = {name: list(column) for name, column in zip(header, zip(*cells))}
+    return Table(columns, np.array(lines), "line")
 
 
 def _rows(file: IO[str], path: pathlib.Path) -> Iterator[tuple[int, list[str]]]:

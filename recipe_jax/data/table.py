@@ -1,4 +1,4 @@
-"""A table from a CSV or TSV file: numeric and categorical columns, cells may be missing."""
+"""A table from a CSV, TSV or Parquet file: numbers and categories, cells may be missing."""
 
 import pathlib
 from typing import Annotated
@@ -6,7 +6,8 @@ from typing import Annotated
 import numpy as np
 
 from recipe_jax import resolve
-from recipe_jax.data import _columns, _csv, _files, _table_encoder, _targets, base
+from recipe_jax.data import _columns, _csv, _files, _parquet, _table_encoder, _targets, base
+from recipe_jax.data._columns import Table
 from recipe_jax.resolve import OneOf
 from recipe_jax.types import Finding, Status, UserError
 
@@ -23,17 +24,17 @@ def build(
     impute: Annotated[str, OneOf(("median", "error"))] = "median",
     drop: tuple[str, ...] = (),
 ) -> base.Source:
-    """path: .csv, .tsv, or .txt with any usual delimiter; target: the column to predict; drop:
-    columns to leave out. task "auto": text, bool or at most 20 distinct integers are classes, other
-    numbers are quantities. impute: missing numbers become the training median and are marked by an
-    input of their own, or are refused; missing text is always a level of its own."""
+    """path: .csv, .tsv, .parquet, or .txt with any usual delimiter; target: the column to predict;
+    drop: columns to leave out. task "auto": text, bool or at most 20 distinct integers are classes,
+    other numbers are quantities. impute: missing numbers become the training median and are marked
+    by an input of their own, or are refused; missing text is always a level of its own."""
     file = _files.locate(path, key="data.path")
-    cells, lines = _csv.read(file)
-    _check_names(file, list(cells), target=target, drop=drop)
-    targets = _read_target(file, cells[target], name=target, task=task, lines=lines)
+    table = _parquet.read(file, drop=drop) if _is_parquet(file) else _csv.read(file)
+    _check_names(file, list(table.columns), target=target, drop=drop)
+    targets = _read_target(file, table, name=target, task=task)
     raw = {
-        name: _read_column(file, column, name=name, lines=lines)
-        for name, column in cells.items()
+        name: _read_column(file, table, name=name)
+        for name in table.columns
         if name != target and name not in drop
     }
     if not raw:
@@ -42,19 +43,24 @@ def build(
         name="table",
         raw=raw,
         targets=targets.values,
-        ids=lines,
+        ids=table.numbers,
         kind=targets.kind,
         modality="table",
         fit=_table_encoder.fit,
         class_names=targets.class_names,
         target_names=(target,),
-        findings=_missing_cells(file, raw, impute=impute, lines=lines),
+        findings=_missing_cells(file, raw, impute=impute, table=table),
     )
 
 
 def read(path: str) -> dict[str, list[str]]:
     """The cells of a file by column, as text: what an encoder's `encode` takes for new examples."""
-    return _csv.read(_files.locate(path, key="--data")).columns
+    file = _files.locate(path, key="--data")
+    return (_parquet.read(file, drop=None) if _is_parquet(file) else _csv.read(file)).columns
+
+
+def _is_parquet(file: pathlib.Path) -> bool:
+    return file.suffix.lower() in _parquet.SUFFIXES
 
 
 def _check_names(
@@ -71,44 +77,42 @@ def _check_names(
         raise UserError(f"data.drop leaves out the target {target!r}; take it from the list.")
 
 
-def _read_target(
-    file: pathlib.Path, cells: list[str], *, name: str, task: str, lines: np.ndarray
-) -> _targets.Targets:
+def _read_target(file: pathlib.Path, table: Table, *, name: str, task: str) -> _targets.Targets:
+    cells = table.columns[name]
     missing = np.array([_columns.is_missing(cell) for cell in cells])
     if missing.any():
-        which = ", ".join(map(str, lines[missing][:5])) + ", ..." * (int(missing.sum()) > 5)
+        which = ", ".join(map(str, table.numbers[missing][:5])) + ", ..." * int(missing.sum() > 5)
         count = "all" if missing.all() else f"{missing.sum()} of {len(cells)}"
         raise UserError(
-            f"{file}: {count} rows have no target in column {name!r} (lines {which}); "
+            f"{file}: {count} rows have no target in column {name!r} ({table.unit}s {which}); "
             "fill them in or remove those rows."
         )
     numbers, text = _columns.as_numbers(cells)
     if (len(text) and task == "regression") or 0 < len(text) <= (1 - _MOSTLY) * len(cells):
-        raise _stray(file, cells, text=text, name=name, lines=lines)
+        raise _stray(file, table, text=text, name=name)
     if len(text):
         return _targets.interpret(_columns.as_levels(cells).astype(str), task=task, name=name)
-    _check_infinite(file, numbers, name=name, lines=lines)
+    _check_infinite(file, table, numbers, name=name)
     return _targets.interpret(numbers, task=task, name=name)
 
 
-def _read_column(
-    file: pathlib.Path, cells: list[str], *, name: str, lines: np.ndarray
-) -> np.ndarray:
+def _read_column(file: pathlib.Path, table: Table, *, name: str) -> np.ndarray:
     """float64 with NaN for missing where the column is numeric, else text with None for missing."""
+    cells = table.columns[name]
     numbers, text = _columns.as_numbers(cells)
     if not len(text):
         if np.isnan(numbers).all():
             raise UserError(
                 f"{file}: column {name!r} is empty; leave it out with data.drop=({name!r},)."
             )
-        _check_infinite(file, numbers, name=name, lines=lines)
+        _check_infinite(file, table, numbers, name=name)
         return numbers
     levels = _columns.as_levels(cells)
     present = [level for level in levels if level is not None]
     share, distinct = 1 - len(text) / len(present), len(set(present))
     many = distinct > min(_MOST_LEVELS, len(cells) / 2)
     if share >= _MOSTLY or (many and share >= 0.5):
-        raise _stray(file, cells, text=text, name=name, lines=lines)
+        raise _stray(file, table, text=text, name=name)
     if many:
         raise UserError(
             f"{file}: column {name!r} holds {distinct} different texts in {len(cells)} rows, as "
@@ -117,30 +121,27 @@ def _read_column(
     return levels
 
 
-def _stray(
-    file: pathlib.Path, cells: list[str], *, text: np.ndarray, name: str, lines: np.ndarray
-) -> UserError:
+def _stray(file: pathlib.Path, table: Table, *, text: np.ndarray, name: str) -> UserError:
+    cells = table.columns[name]
     return UserError(
-        f"{file} line {lines[text[0]]} holds {cells[text[0]]!r} in column {name!r}, where "
+        f"{file} {table.place(text[0])} holds {cells[text[0]]!r} in column {name!r}, where "
         f"{len(cells) - len(text)} of {len(cells)} cells are numbers; correct that cell, "
         "or leave it empty."
     )
 
 
-def _check_infinite(
-    file: pathlib.Path, numbers: np.ndarray, *, name: str, lines: np.ndarray
-) -> None:
+def _check_infinite(file: pathlib.Path, table: Table, numbers: np.ndarray, *, name: str) -> None:
     # Beyond float32 counts as infinite: training could not hold it.
     bad = np.flatnonzero(np.abs(numbers) > np.finfo(np.float32).max)
     if len(bad):
         raise UserError(
-            f"{file}: column {name!r} holds {len(bad)} infinite values, first in line "
-            f"{lines[bad[0]]}; correct those cells, or leave them empty."
+            f"{file}: column {name!r} holds {len(bad)} infinite values, first in "
+            f"{table.place(bad[0])}; correct those cells, or leave them empty."
         )
 
 
 def _missing_cells(
-    file: pathlib.Path, raw: dict[str, np.ndarray], *, impute: str, lines: np.ndarray
+    file: pathlib.Path, raw: dict[str, np.ndarray], *, impute: str, table: Table
 ) -> tuple[Finding, ...]:
     """A warning that says how many cells are missing where, or none."""
     counts, numeric = {}, {}
@@ -150,13 +151,13 @@ def _missing_cells(
         if missing.any():
             counts[name] = int(missing.sum())
         if missing.any() and not text:
-            numeric[name] = int(lines[missing][0])
+            numeric[name] = table.place(int(missing.argmax()))
     if not counts:
         return ()
     if numeric and impute == "error":
-        name, line = next(iter(numeric.items()))
+        name, place = next(iter(numeric.items()))
         raise UserError(
-            f"{file} line {line} has no number in column {name!r}, and data.impute='error' refuses "
+            f"{file} {place} has no number in column {name!r}, and data.impute='error' refuses "
             "missing numbers; fill them in or set data.impute='median'."
         )
     columns = ", ".join(f"{name} {count}" for name, count in counts.items())
