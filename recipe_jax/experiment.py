@@ -1,12 +1,11 @@
 """From settings to an Experiment: what is static is chosen once, numbers arrive traced.
 
 The sections of the step (model, objective, optim, schedule, augment) are split by the type of each
-keyword: a finite `float` is a number, so that lanes of one program may differ in it; all else is
-static, and lanes that differ there belong to different programs. An infinity is static too: it says
-that something is off (`clip_norm`), and its work can be left out.
+keyword: a `float` is a number, so that lanes of one program may differ in it; all else is static,
+and lanes that differ there belong to different programs. A number at which a knob is off
+(`clip_norm` infinite, `l2` zero) is static too, and its work is left out.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -40,7 +39,7 @@ def split(config: Mapping[str, Mapping[str, Any]]) -> tuple[Static, dict[str, fl
         known = resolve.keywords(resolve.resolve(family, name))
         fixed = []
         for keyword, value in sorted(values.items()):
-            if known[keyword].traced and math.isfinite(value):
+            if known[keyword].traced and value != known[keyword].off:
                 numbers[f"{section}.{keyword}"] = float(value)
             else:
                 fixed.append((keyword, tuple(value) if isinstance(value, list) else value))

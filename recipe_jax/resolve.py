@@ -62,10 +62,17 @@ class OneOf:
         return "one of " + ", ".join(self.names)
 
 
+@dataclasses.dataclass(frozen=True)
+class Off:
+    """The value at which a knob does nothing; it is static there, so that its work is left out."""
+
+    value: float
+
+
 Positive = Annotated[float, Between(0.0, LARGEST, open_low=True)]
 NonNegative = Annotated[float, Between(0.0, LARGEST)]
-# What infinity turns off.
-Limit = Annotated[float, Between(0.0, open_low=True)]
+Limit = Annotated[float, Between(0.0, open_low=True), Off(math.inf)]
+Penalty = Annotated[float, Between(0.0, LARGEST), Off(0.0)]
 Fraction = Annotated[float, Between(0.0, 1.0)]
 # What a moving average keeps a step: at 1 it would never see a gradient.
 DecayRate = Annotated[float, Between(0.0, 1.0, open_high=True)]
@@ -84,6 +91,7 @@ class Keyword:
     default: Any
     range: Between | OneOf | None
     item: "Keyword | None" = None
+    off: float | None = None
 
     @property
     def traced(self) -> bool:
@@ -139,14 +147,15 @@ def keywords(build: Callable[..., Any]) -> dict[str, Keyword]:
 
 
 def _keyword(name: str, hint: Any, default: Any) -> Keyword:
-    bounds, item = None, None
+    bounds, off, item = None, None, None
     for part in (hint, *get_args(hint)):  # `Annotated[int, ...] | None` has its range inside
         if get_origin(part) is Annotated:
             bounds = next((e for e in get_args(part)[1:] if isinstance(e, Between | OneOf)), None)
+            off = next((e.value for e in get_args(part)[1:] if isinstance(e, Off)), None)
     match get_args(hint):
         case (inside, last) if get_origin(hint) is tuple and last is Ellipsis and inside is not Any:
             item = _keyword(name, inside, None)
-    return Keyword(name, _bare(hint), default, bounds, item)
+    return Keyword(name, _bare(hint), default, bounds, item, off)
 
 
 def _foreign(family: str, name: str) -> Callable[..., Any]:

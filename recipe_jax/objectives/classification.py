@@ -9,7 +9,7 @@ from clu import metrics
 from jaxtyping import Array, Float, Int
 
 from recipe_jax.objectives import _metrics
-from recipe_jax.resolve import Fraction, NonNegative
+from recipe_jax.resolve import Fraction, Penalty
 from recipe_jax.types import Objective, Score, Spec, UserError
 
 MARGIN = 30.0
@@ -31,7 +31,7 @@ def build(
     *,
     label_smoothing: Fraction = 0.0,
     class_weights: tuple[float, ...] = (),
-    l2: NonNegative = 0.0,
+    l2: Penalty = 0.0,
 ) -> Objective:
     """Softmax cross entropy, with smoothed labels (Szegedy et al. 2016) and a weight per class.
 

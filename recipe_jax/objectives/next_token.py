@@ -13,11 +13,11 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from recipe_jax.objectives.classification import MARGIN
-from recipe_jax.resolve import Fraction, NonNegative
+from recipe_jax.resolve import Fraction, Penalty
 from recipe_jax.types import Objective, Score, Spec
 
 
-def build(spec: Spec, /, *, label_smoothing: Fraction = 0.0, l2: NonNegative = 0.0) -> Objective:
+def build(spec: Spec, /, *, label_smoothing: Fraction = 0.0, l2: Penalty = 0.0) -> Objective:
     """Softmax cross entropy in nats, with smoothed labels (Szegedy et al. 2016).
 
     `loss` is the mean over the positions of an example that are asked, 0 where none is. The metrics

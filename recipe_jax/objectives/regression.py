@@ -11,7 +11,7 @@ from clu import metrics
 from jaxtyping import Array, Float
 
 from recipe_jax.objectives import _metrics
-from recipe_jax.resolve import NonNegative, OneOf, Positive
+from recipe_jax.resolve import OneOf, Penalty, Positive
 from recipe_jax.types import Objective, Score, Spec
 
 
@@ -21,7 +21,7 @@ def build(
     *,
     loss: Annotated[str, OneOf(("mse", "huber"))] = "mse",
     huber_delta: Positive = 1.0,
-    l2: NonNegative = 0.0,
+    l2: Penalty = 0.0,
 ) -> Objective:
     """The mean over outputs of the squared error, or of Huber's loss (1964): error^2 / 2 up to
     `huber_delta`, and linear beyond.
