@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from recipe_jax.models._mask import keep
 from recipe_jax.resolve import OneOf
-from recipe_jax.types import Spec
+from recipe_jax.types import Spec, UserError
 
 ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "relu": jax.nn.relu,
@@ -23,7 +23,9 @@ ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "sigmoid": jax.nn.sigmoid,
 }
 
-_SPREAD = 0.05
+SPREAD = 0.05
+"""Standard deviation of the initialiser "normal"."""
+
 INITIALIZERS: dict[str, Callable[..., Any]] = {
     "lecun": jax.nn.initializers.lecun_normal(),
     "lecun_uniform": jax.nn.initializers.lecun_uniform(),
@@ -31,8 +33,8 @@ INITIALIZERS: dict[str, Callable[..., Any]] = {
     "he_uniform": jax.nn.initializers.he_uniform(),
     "xavier": jax.nn.initializers.xavier_normal(),
     "xavier_uniform": jax.nn.initializers.xavier_uniform(),
-    "normal": jax.nn.initializers.normal(_SPREAD),
-    "uniform": lambda *args: jax.nn.initializers.uniform(2 * _SPREAD)(*args) - _SPREAD,
+    "normal": jax.nn.initializers.normal(SPREAD),
+    "uniform": lambda *args: jax.nn.initializers.uniform(2 * SPREAD)(*args) - SPREAD,
     "orthogonal": jax.nn.initializers.orthogonal(),
     "zeros": jax.nn.initializers.zeros,
 }
@@ -103,5 +105,10 @@ def flat(inputs: Float[Array, "batch *shape"]) -> Float[Array, "batch features"]
 
 
 def num_features(spec: Spec) -> int:
-    """How many numbers one example has."""
+    """How many numbers one example has; tokens are refused, their numbers are only names."""
+    if spec.input_dtype != "float32":
+        raise UserError(
+            "These examples are tokens, whose numbers are only names, and a network on the "
+            "flattened input takes quantities; use model.name=rnn or model.name=transformer."
+        )
     return math.prod(spec.input_shape)

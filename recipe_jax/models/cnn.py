@@ -70,9 +70,10 @@ class _Cnn(nnx.Module):
 def _image(spec: Spec, channels: tuple[int, ...]) -> tuple[int, int, int]:
     """Height, width and channels of an example, which has to be an image that is large enough."""
     if len(spec.input_shape) != 3:
+        sequence = spec.input_dtype != "float32" or len(spec.input_shape) == 2
         raise UserError(
             f"model.name=cnn needs images (height, width, channels), and these examples have shape "
-            f"{spec.input_shape}; use model.name=mlp."
+            f"{spec.input_shape}; use model.name={'rnn' if sequence else 'mlp'}."
         )
     height, width, colours = spec.input_shape
     most = min(height, width).bit_length() - 1
