@@ -182,6 +182,10 @@ class Split(NamedTuple):
         """Without the names."""
         return Arrays(self.inputs, self.targets)
 
+    def first(self, count: int | None) -> "Split":
+        """Its first `count` examples; all of them for None."""
+        return Split(self.inputs[:count], self.targets[:count], self.ids[:count])
+
 
 class Sealed:
     """A split that can be counted and hashed, and opened only with a reason that is recorded."""
@@ -324,13 +328,29 @@ class Outputs:
     """A stage asks: what do these trained models give on this split?
 
     Answered by (outputs (trials, examples, num_outputs), Split). Split "test" breaks the seal: that
-    needs a reason, and is counted in run.json.
+    needs a reason, and is counted in run.json. first: only the first so many examples of the split.
     """
 
     label: str
     results: Sequence[Result]
     split: str
     reason: str = ""
+    first: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Samples:
+    """A stage asks: what does the average of these models, all of one setting, write on its own?
+
+    Answered by one text a prompt: the prompt, and `length` tokens more. temperature: what logits
+    are divided by before drawing; 0 takes the likeliest token.
+    """
+
+    label: str
+    results: Sequence[Result]
+    prompts: tuple[str, ...]
+    length: int
+    temperature: float
 
 
 # --- Findings --------------------------------------------------------------------------------

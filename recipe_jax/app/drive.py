@@ -26,6 +26,7 @@ from recipe_jax.types import (
     Objective,
     Outputs,
     Result,
+    Samples,
     Split,
     Status,
     Task,
@@ -34,6 +35,8 @@ from recipe_jax.types import (
 )
 
 DONE, GATE_CLOSED = 0, 1
+KINDS = ("classification", "regression", "next_token")
+"""Objectives that are named as the kind of task they are for."""
 # What every finished run leaves behind, besides its record and perhaps a model.
 WRITTEN = (
     "findings.json",
@@ -111,7 +114,7 @@ def make_objective(config: Mapping[str, Any], task: Task) -> Objective:
     """The objective with the config's numbers, for judging on the host."""
     section = dict(config["objective"])
     name = section.pop("name")
-    if ":" not in name and name in ("classification", "regression") and name != task.spec.kind:
+    if name in KINDS and name != task.spec.kind:
         raise UserError(
             f"The targets of {task.name} mean {task.spec.kind}, the objective is {name}; "
             f"say --config.objective.name={task.spec.kind}."
@@ -139,6 +142,8 @@ def make_context(config: Mapping[str, Any], task: Task, objective: Objective) ->
             )
         for end in (axis.low, axis.high):
             configs.with_settings(config, {axis.path: end})
+    if not all(config["recipe"]["prompts"]):
+        raise UserError("recipe.prompts holds an empty text; write at least one character.")
     return Context(task, config, objective, Recipe(**config["recipe"]), search, {}, ())
 
 
@@ -236,8 +241,10 @@ class _Run:
                 answer = self.lanes.train(name, request)
                 if request.keep:
                     self.results = answer
+            elif isinstance(request, Samples):
+                answer = self.lanes.samples(request)
             else:
-                split = self._split(name, request)
+                split = self._split(name, request).first(request.first)
                 answer = self.lanes.outputs(request, split), split
 
     def _split(self, stage: str, request: Outputs) -> Split:

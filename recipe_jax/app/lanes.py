@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recipe_jax import config as configs
-from recipe_jax import experiment, writers
+from recipe_jax import ensemble, experiment, keys, trees, writers
 from recipe_jax.app.signals import Signals
 from recipe_jax.checkpoint import Checkpoints, Restored, flatten, unflatten
 from recipe_jax.experiment import Static
@@ -26,10 +26,22 @@ from recipe_jax.feed import batches
 from recipe_jax.sweep import plan, population
 from recipe_jax.train import settings
 from recipe_jax.train.chunk import NORM_EVERY
-from recipe_jax.train.evaluate import EvalBatches, outputs_over
+from recipe_jax.train.evaluate import EvalBatches, apply_model, outputs_over
 from recipe_jax.train.fit import Data, Record, fit, make_round, make_start, repeated
+from recipe_jax.train.generate import generate
 from recipe_jax.train.settings import Length
-from recipe_jax.types import Arrays, Lane, Outputs, Result, Split, Task, Trial, Trials, num_params
+from recipe_jax.types import (
+    Arrays,
+    Lane,
+    Outputs,
+    Result,
+    Samples,
+    Split,
+    Task,
+    Trial,
+    Trials,
+    num_params,
+)
 
 EVAL_BATCH, EVAL_TOKENS = 512, 8192
 # A start runs once, and its many random draws are slow to optimise: this compiles in a third of
@@ -425,6 +437,49 @@ class Lanes:
         numbers = {name: jnp.float32(value) for name, value in numbers.items()}
         found = program(numbers, result.weights, cut(split.arrays))
         return np.asarray(found).reshape(-1, *found.shape[2:])[: len(split.targets)]
+
+    def samples(self, request: Samples) -> list[str]:
+        """Each prompt with what the models, averaged, write after it.
+
+        A prompt's own text decides its random draws, beside the seed: no other prompt does.
+        """
+        first, encoder, spec = request.results[0], self.task.encoder, self.task.spec
+        config = configs.with_settings(self.config, first.trial.settings)
+        static, numbers = experiment.split(config)
+        build = experiment.make_build(static, spec, 1)
+        (window,) = spec.input_shape
+        told = [encoder.encode(prompt)[-window:] for prompt in request.prompts]
+        prompts = np.zeros((len(told), window), np.int32)
+        for row, tokens in zip(prompts, told):
+            row[: len(tokens)] = tokens
+        key = keys.lane_key(self.config["seed"], first.trial.seed)
+        drawn = jnp.stack([keys.derive(key, "samples " + prompt) for prompt in request.prompts])
+
+        def write(numbers: Any, weights: Any, prompts: Any, temperature: Any) -> Any:
+            built = build(numbers)
+
+            def outputs_of(inputs: Any) -> Any:
+                def member(each: Any) -> Any:
+                    params, model_state = each
+                    return apply_model(built, params, model_state, inputs)
+
+                return ensemble.average(jax.lax.map(member, weights), spec.kind)
+
+            return generate(
+                outputs_of,
+                prompts,
+                jnp.array([len(tokens) for tokens in told], jnp.int32),
+                keys=drawn,
+                length=request.length,
+                temperature=temperature,
+                allowed=jnp.asarray(spec.prior) > 0.0,
+            )
+
+        numbers = {name: jnp.float32(value) for name, value in numbers.items()}
+        weights = trees.stack([result.weights for result in request.results])
+        written = jax.jit(write)(numbers, weights, prompts, jnp.float32(request.temperature))
+        texts = [encoder.decode(row) for row in np.asarray(written)]
+        return [prompt + text for prompt, text in zip(request.prompts, texts)]
 
 
 def cut(arrays: Arrays) -> EvalBatches:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from sklearn import dummy, linear_model, neighbors
 
-from recipe_jax.checks import _curves
+from recipe_jax.checks import _curves, ngrams
 from recipe_jax.train.evaluate import metrics_of
 from recipe_jax.types import Finding, Objective, Split, Status, Task
 
@@ -19,8 +19,11 @@ LEAST_GAIN = 0.05
 def scores(task: Task, objective: Objective, split: Split) -> dict[str, float]:
     """The deciding metric on `split` of: the training prior, a linear model, nearest neighbours.
 
-    Fitted on the training split (its first 4000 examples, for speed).
+    Fitted on the training split (its first 4000 examples, for speed). For text: of counts of
+    neighbouring tokens (ngrams.py).
     """
+    if task.spec.kind == "next_token":
+        return ngrams.scores(task, objective, split)
     inputs = _rows(task.train.inputs[:MOST_EXAMPLES])
     targets = task.train.targets[:MOST_EXAMPLES]
     neighbours = min(NEIGHBOURS, len(targets))
@@ -73,7 +76,7 @@ def examine(
     losses: Float[np.ndarray, "seeds looks"],
     count: int,
 ) -> Finding:
-    """The network must beat the prior; a WARN where another is better by a standard error.
+    """The network must beat the first; a WARN where another is better by a standard error.
 
     losses: its validation curves; count: the examples that they were measured on. Behind the prior
     in score, it FAILs only when it has come to rest and the upper end of the 99.9 % interval of its

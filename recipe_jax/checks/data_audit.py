@@ -2,6 +2,7 @@
 
 import collections
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,16 @@ from recipe_jax.types import Finding, Split, Status, Task, judge
 
 SHOWN_IMAGES, SHOWN_ROWS = 60, 12
 RARE_CLASS_RATIO = 0.1
+
+
+def audit(task: Task) -> Iterator[Finding]:
+    """All that is asked of examples before training."""
+    yield samples(task)
+    yield target_balance(task)
+    yield feature_ranges(task)
+    yield duplicates(task)
+    yield non_finite(task)
+    yield network_input(task)
 
 
 def samples(task: Task) -> Finding:

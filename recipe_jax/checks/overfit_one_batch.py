@@ -25,13 +25,14 @@ def examine(
     expected: float,
     capable: Sequence[bool],
     shown: dict[str, Any],
+    least_right: float = 1.0,
 ) -> Finding:
     """Training loss on a few fixed examples must fall to (nearly) nothing at some rate.
 
     factors: the rates tried, as multiples of the configured one (1 is among them); perfect: share
-    of the examples predicted right at the end (1 for regression); expected: the loss of the
-    training prior, 5 % of which counts as learnt; capable: whether the model has as many parameters
-    as numbers to learn, without which nothing is asked of it.
+    of the examples predicted right at the end (1 for regression), of which `least_right` is enough;
+    expected: the loss of the training prior, 5 % of which counts as learnt; capable: whether the
+    model has as many parameters as numbers to learn, without which nothing is asked of it.
 
     PASS when the configured rate does it. WARN when only another rate does, when even the best one
     is not done (its loss still falls), or when the model is too small. FAIL when the configured
@@ -39,7 +40,7 @@ def examine(
     """
     level = max(expected, 0.5) if np.isfinite(expected) else 1.0
     last = tail(losses)
-    learnt = (last <= LEARNT * level) & (perfect >= 1.0)
+    learnt = (last <= LEARNT * level) & (perfect >= least_right)
     enough = learnt | ~np.asarray(capable)
     over = enough.any(axis=0)
     configured = list(factors).index(1.0)

@@ -10,9 +10,19 @@ from recipe_jax.experiment import FAMILIES
 from recipe_jax.recipe.settings import Recipe
 from recipe_jax.resolve import keywords, resolve
 from recipe_jax.search.base import Search
-from recipe_jax.types import Decision, Finding, Objective, Outputs, Result, Task, Trial, Trials
+from recipe_jax.types import (
+    Decision,
+    Finding,
+    Objective,
+    Outputs,
+    Result,
+    Samples,
+    Task,
+    Trial,
+    Trials,
+)
 
-Stage = Generator[Trials | Outputs | Finding, Any, Decision]
+Stage = Generator[Trials | Outputs | Samples | Finding, Any, Decision]
 """A stage asks for training and outputs, tells findings, and returns its decision.
 
 It is pure: driven again with the same answers it asks, finds and decides the same, which is how a

@@ -1,6 +1,6 @@
 """Stage data: look at the examples before anything is trained on them."""
 
-from recipe_jax.checks import data_audit
+from recipe_jax.checks import data_audit, text_audit
 from recipe_jax.recipe.base import Context, Planned, Stage
 from recipe_jax.types import Decision
 
@@ -11,12 +11,7 @@ def run(context: Context) -> Stage:
     """DATA1, DATA3, DATA6, DATA9, SKEL8: findings about the examples; nothing is trained."""
     task = context.task
     yield from task.notes
-    yield data_audit.samples(task)
-    yield data_audit.target_balance(task)
-    yield data_audit.feature_ranges(task)
-    yield data_audit.duplicates(task)
-    yield data_audit.non_finite(task)
-    yield data_audit.network_input(task)
+    yield from (text_audit if task.modality == "text" else data_audit).audit(task)
     train, validation = len(task.train.targets), len(task.validation.targets)
     return Decision(
         summary=f"{task.name}: {train} training and {validation} validation examples go on; "

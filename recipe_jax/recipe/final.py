@@ -7,6 +7,7 @@ from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
 from recipe_jax.checks import baselines, data_audit
+from recipe_jax.recipe import text
 from recipe_jax.recipe.base import Context, Interval, best
 from recipe_jax.train.evaluate import metrics_of
 from recipe_jax.types import Finding, Result, Split, Status, judge
@@ -49,6 +50,9 @@ def curves(context: Context, results: Sequence[Result]) -> Finding:
 def mistakes(context: Context, outputs: np.ndarray, test: Split) -> Iterator[Finding]:
     """Where the predictions differ from the truth: the confusion matrix and the worst examples."""
     task, objective = context.task, context.objective
+    if text.is_text(task):
+        yield from text.mistakes(context, outputs, test)
+        return
     losses = np.asarray(objective.loss(outputs, test.targets))
     worst = np.argsort(-losses, kind="stable")[:WORST]
     predictions = np.asarray(objective.predict(outputs))
@@ -151,6 +155,8 @@ def test_score(
 
 def score_interval(context: Context, outputs: np.ndarray, test: Split, value: float) -> Interval:
     """95 %: Wilson's interval for an accuracy, else the percentiles of 200 bootstrap resamples."""
+    if context.objective.score.metric == "nats_per_char":
+        return text.score_interval(context, outputs, test, value)
     count = len(test.targets)
     if context.objective.score.metric == "accuracy":
         found = stats.binomtest(round(value * count), count).proportion_ci(method="wilson")

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from recipe_jax.resolve import Count, Positive
+from recipe_jax.resolve import Count, NonNegative, Positive
 
 
 class Recipe(NamedTuple):
@@ -13,6 +13,10 @@ class Recipe(NamedTuple):
     range_epochs: length of the runs of the learning-rate range test;
     smallest_gain: a change is kept when the interval of its gain lies wholly above this share of
     the validation score's standard error.
+
+    For text: prompts are what the finished model goes on from in the report, for sample_length
+    tokens each; none means the first words of the validation text. temperature: what logits are
+    divided by before drawing; 0 takes the likeliest token.
     """
 
     force: bool = False
@@ -21,3 +25,6 @@ class Recipe(NamedTuple):
     probe_epochs: Count | None = None
     range_epochs: Count = 3
     smallest_gain: Positive = 0.1
+    prompts: tuple[str, ...] = ()
+    sample_length: Count = 300
+    temperature: NonNegative = 0.8

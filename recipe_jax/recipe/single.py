@@ -1,6 +1,6 @@
 """Stage train: one training run with the config as it is, and its score."""
 
-from recipe_jax.recipe import final
+from recipe_jax.recipe import final, text
 from recipe_jax.recipe.base import Context, Planned, Stage, best
 from recipe_jax.types import Decision, Outputs, Trials
 
@@ -16,6 +16,8 @@ def run(context: Context) -> Stage:
         keep="best",
     )
     yield final.curves(context, results)
+    if text.is_text(context.task):
+        yield from text.samples(context, results)
     outputs, test = yield Outputs(
         label="final score",
         results=results,

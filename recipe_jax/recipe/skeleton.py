@@ -14,6 +14,7 @@ from recipe_jax.checks import (
     overfit_one_batch,
 )
 from recipe_jax.checks.data_audit import label_text
+from recipe_jax.recipe import text
 from recipe_jax.recipe.base import Context, Planned, Stage, best
 from recipe_jax.train import settings
 from recipe_jax.types import Decision, Finding, Outputs, Result, Split, Trials
@@ -23,6 +24,10 @@ EXPECTS = (
     "the network beats a constant."
 )
 FEW = (2, 16)
+LEAST_RIGHT = 0.95
+"""Share of the tokens learnt by heart that counts as all of them."""
+LOOKED = 64
+"""Windows of a text that are enough to measure the outputs at the start."""
 FACTORS = (0.1, 1.0, 10.0, 100.0)
 """Rates at which a few examples are learnt by heart, as multiples of the configured one."""
 HEART_STEPS = 500
@@ -39,13 +44,28 @@ def run(context: Context) -> Stage:
     trials = (*plain, *blind, *no_prior)
     begun = yield Trials(label="start", trials=trials, epochs=0, keep="last")
     begun = begun[: len(plain)]
-    outputs, _ = yield Outputs(label="outputs at the start", results=begun, split="validation")
+    is_text = text.is_text(task)
+    outputs, split = yield Outputs(
+        label="outputs at the start",
+        results=begun,
+        split="validation",
+        first=LOOKED if is_text else None,
+    )
+    kind, targets, expected = (
+        task.spec.kind,
+        task.validation.targets,
+        context.objective.loss_at_init,
+    )
+    if is_text:
+        # Every token is an example of its own, of as many classes as there are tokens.
+        kind, targets, expected = "classification", text.tokens(targets), text.prior_loss(task)
+        outputs = outputs[:, split.targets >= 0]
     yield loss_at_init.examine(
         np.array([result.history["validation/loss"][0] for result in begun]),
         outputs,
-        task.validation.targets,
-        expected=float(context.objective.loss_at_init),
-        kind=task.spec.kind,
+        targets,
+        expected=float(expected),
+        kind=kind,
     )
     results: Sequence[Result] = yield Trials(
         label="baselines",
@@ -77,10 +97,12 @@ def run(context: Context) -> Stage:
         evaluations=evaluations,
         keep="last",
     )
-    outputs, split = yield Outputs(label="learnt by heart", results=memorised, split="train")
+    outputs, split = yield Outputs(
+        label="learnt by heart", results=memorised, split="train", first=few[-1]
+    )
     yield _one_batch(context, memorised, outputs, split)
 
-    outputs, split = yield Outputs(label="validation", results=real, split="validation")
+    outputs, split = yield Outputs(label="validation", results=real[:1], split="validation")
     last = {
         name.removeprefix("validation/"): float(values[-1])
         for name, values in real[0].history.items()
@@ -150,27 +172,34 @@ def _one_batch(
     shape = (len(factors), len(few))
     losses = np.stack([result.losses for result in memorised]).reshape(*shape, -1)
     predicted = outputs[factors.index(1.0) * len(few) + len(few) - 1][: few[-1]]
-    shown = {
-        "labels": [label_text(task, each) for each in split.targets[: few[-1]]],
-        "predictions": np.asarray(objective.predict(predicted)),
-        "classes": list(task.class_names),
-    }
-    perfect = np.ones(shape)
+    perfect, numbers = np.ones(shape), task.spec.num_outputs
+    if text.is_text(task):
+        shown = text.learnt(task, predicted, split.first(few[-1]))
+        numbers = task.spec.input_shape[0]
+        heads = [split.first(few[i % len(few)]) for i in range(len(outputs))]
+        shares = [text.right(each[: len(head.ids)], head) for each, head in zip(outputs, heads)]
+        perfect = np.array(shares).reshape(shape)
+    else:
+        shown = {
+            "labels": [label_text(task, each) for each in split.targets[: few[-1]]],
+            "predictions": np.asarray(objective.predict(predicted)),
+            "classes": list(task.class_names),
+        }
     if task.spec.kind == "classification":
         right = outputs.argmax(-1) == split.targets
         perfect = np.stack([each[: few[i % len(few)]].mean() for i, each in enumerate(right)])
         perfect = perfect.reshape(shape)
-    else:
+    elif task.spec.kind == "regression":
         scale, mean = task.spec.target_scale[0], task.spec.target_mean[0]
         shown["labels"] = split.targets[: few[-1], 0] * scale + mean
         shown["predictions"] = shown["predictions"][:, 0]
-    numbers = memorised[0].num_params, task.spec.num_outputs
     return overfit_one_batch.examine(
         losses,
         factors=factors,
         sizes=few,
         perfect=perfect,
         expected=float(objective.loss_at_init),
-        capable=[numbers[0] >= size * numbers[1] for size in few],
+        capable=[memorised[0].num_params >= size * numbers for size in few],
         shown=shown,
+        least_right=LEAST_RIGHT if text.is_text(task) else 1.0,
     )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from recipe_jax import ensemble
-from recipe_jax.recipe import final
+from recipe_jax.recipe import final, text
 from recipe_jax.recipe.base import Context, Planned, Stage
 from recipe_jax.train.evaluate import metrics_of
 from recipe_jax.types import Decision, Outputs, Status, Trials, judge
@@ -48,6 +48,8 @@ def run(context: Context) -> Stage:
         },
     )
 
+    if text.is_text(task):
+        yield from text.samples(context, results)
     outputs, test = yield Outputs(
         label="final score", results=results, split="test", reason="the final score of the recipe"
     )

@@ -72,6 +72,25 @@ def table(
     )
 
 
+def passages(
+    texts: Sequence[str], *, before: Sequence[str] = (), captions: Sequence[str] = ()
+) -> markupsafe.Markup:
+    """Texts as they are, line ends too; `before` each stands what it goes on from."""
+    parts = []
+    for i, words in enumerate(texts[:MAX_ROWS]):
+        caption = captions[i] if i < len(captions) else ""
+        parts.append(
+            markupsafe.Markup('<figure class="passage">{}<pre>{}{}</pre></figure>').format(
+                markupsafe.Markup("<figcaption>{}</figcaption>").format(caption) if caption else "",
+                markupsafe.Markup("<b>{}</b>").format(before[i]) if i < len(before) else "",
+                words,
+            )
+        )
+    return markupsafe.Markup('<div class="passages">{}</div>').format(
+        markupsafe.Markup("").join(parts)
+    )
+
+
 def png(image: np.ndarray, low: float, high: float) -> str:
     """A data URI of an image (height, width) or (height, width, 1 or 3), at most 64 dots a side."""
     grey = (np.nan_to_num(image, nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12)

@@ -13,7 +13,10 @@ Evidence = Mapping[str, Any]
 
 
 def samples(evidence: Evidence) -> markupsafe.Markup:
-    """A few examples of every class."""
+    """A few examples of every class; windows of a text, each with its place in it."""
+    if evidence["kind"] == "text":
+        captions = [f"from {place}" for place in evidence.get("ids", [])]
+        return _pictures.passages(evidence["texts"], captions=captions)
     if evidence["kind"] == "image":
         labels, ids = evidence.get("labels", []), evidence.get("ids", [])
         captions = _named(ids, len(evidence["images"]))

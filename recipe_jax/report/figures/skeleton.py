@@ -131,7 +131,11 @@ def determinism(evidence: Evidence) -> markupsafe.Markup:
 
 
 def _labels_and_predictions(evidence: Evidence) -> Drawing:
-    """Classification: probability of each class, the label ringed; regression: a scatter."""
+    """Classification: probability of each class, the label ringed; regression: a scatter; text:
+    what was asked beside what was predicted."""
+    if evidence.get("kind") == "text":
+        pairs = zip(evidence["labels"], evidence["predictions"])
+        return _pictures.passages([f"asked      {a!r}\npredicted  {b!r}" for a, b in pairs])
     labels, predictions = evidence["labels"], _style.array(evidence["predictions"])
     if predictions.ndim == 1 or predictions.shape[1] == 1:
         truth, predicted = _style.array(labels).ravel(), predictions.ravel()

@@ -149,6 +149,14 @@ def predictions(evidence: Evidence) -> list[Drawing]:
 def worst(evidence: Evidence) -> markupsafe.Markup:
     """The examples with the highest loss, each with a name to find it by."""
     labels, predicted = evidence.get("labels") or [], evidence.get("predicted") or []
+    if evidence.get("kind") == "text":
+        captions = [
+            f"from {place}: {numbers.sensible(loss, 3)} nats"
+            for place, loss in zip(evidence["ids"], evidence["losses"])
+        ]
+        pairs = zip(labels, predicted)
+        texts = [f"asked      {a!r}\npredicted  {b!r}" for a, b in pairs]
+        return _pictures.passages(texts, captions=captions)
     losses, ids = evidence.get("losses") or [], evidence.get("ids") or []
     if evidence.get("kind") == "image":
         images = evidence["images"]
