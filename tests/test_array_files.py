@@ -42,6 +42,20 @@ def test_npz_by_any_usual_names(tmp_path, pair, save):
     assert base.prepare(source).feature_names == ("x0", "x1", "x2", "x3")
 
 
+@pytest.mark.parametrize("names", [("inputs",), ("x", "y"), ("other", "X"), ("features",)])
+def test_new_examples_need_no_targets(tmp_path, names):
+    wanted = np.arange(6.0).reshape(3, 2)
+    known = {name: wanted if name not in ("y", "other") else np.zeros(9) for name in names}
+    np.savez(tmp_path / "new.npz", **known)
+    np.testing.assert_array_equal(arrays.load_inputs(tmp_path / "new.npz"), wanted)
+
+
+def test_archives_without_inputs_are_told(tmp_path):
+    np.savez(tmp_path / "new.npz", a=np.zeros(3), b=np.zeros(3))
+    with pytest.raises(UserError, match="holds a, b, and should hold an array named inputs"):
+        arrays.load_inputs(tmp_path / "new.npz")
+
+
 def test_two_npy_files(tmp_path):
     inputs = npy(tmp_path, "x.npy", np.asfortranarray(X.astype(np.float32)))
     source = arrays.build(path=inputs, targets=npy(tmp_path, "y.npy", X[:, :2]))

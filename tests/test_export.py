@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from recipe_jax import config as configs
 from recipe_jax import experiment, keys
@@ -252,13 +253,34 @@ def test_predictions_of_images(pictures, tmp_path, count, suffix):
     if suffix == ".npy":
         np.save(path, raw[..., 0])  # the channel may be left out
     else:
-        np.savez(path, inputs=raw, targets=np.zeros(len(raw), int))
+        np.savez(path, inputs=raw)
     assert predict.predict(workdir, path, tmp_path / "p.csv") == len(raw)
     _, *rows = rows_of(tmp_path / "p.csv")
     found = np.array([[float(cell) for cell in row[1:]] for row in rows])
     expected = truth(task.train.inputs[: len(raw)])
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert {row[0] for row in rows} <= {str(i) for i in range(10)}
+
+
+def test_image_files_get_the_predictions_of_their_pixels_and_are_named(pictures, tmp_path):
+    workdir, task, _ = pictures
+    raw = task.encoder.decode(task.train.inputs).round().astype(np.uint8)[:3]
+    np.save(tmp_path / "new.npy", raw)
+    copy, folder = copied(workdir, tmp_path), tmp_path / "new"
+    folder.mkdir()
+    for i, image in enumerate(raw):
+        Image.fromarray(image[..., 0]).save(folder / f"{i}.png")
+    predict.predict(copy, tmp_path / "new.npy", tmp_path / "arrays.csv")
+    with pytest.raises(UserError, match="is not there"):  # not trained on images in files
+        predict.predict(copy, folder, tmp_path / "files.csv")
+
+    trained_on = {"data": {"name": "images", "size": [8, 8]}}
+    (copy / "config.json").write_text(json.dumps(trained_on))
+    assert predict.predict(copy, folder, tmp_path / "files.csv") == 3
+    header, *rows = rows_of(tmp_path / "files.csv")
+    assert header[0] == "file" and [row[0] for row in rows] == ["0.png", "1.png", "2.png"]
+    assert [row[1:] for row in rows] == rows_of(tmp_path / "arrays.csv")[1:]
+    assert predict.predict(copy, folder / "1.png", tmp_path / "one.csv") == 1
 
 
 def test_many_rows_are_predicted_as_few_are(flowers, tmp_path):

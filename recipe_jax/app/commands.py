@@ -140,7 +140,7 @@ def _workdir_flag(own: flags.FlagValues) -> None:
 def _predict_flags(own: flags.FlagValues) -> None:
     _workdir_flag(own)
     flags.DEFINE_string(
-        "data", None, "examples: .csv, .tsv, .parquet, .npy, .npz or idx", flag_values=own
+        "data", None, "examples: .csv, .tsv, .parquet, .npy, .npz, idx, or images", flag_values=own
     )
     flags.DEFINE_string("out", "predictions.csv", "where to write the table", flag_values=own)
 

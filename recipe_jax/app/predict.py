@@ -2,15 +2,16 @@
 
 import csv
 import io
+import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from recipe_jax import writers
 from recipe_jax.app import export
-from recipe_jax.data import arrays, idx, table
+from recipe_jax.data import arrays, idx, images, table
 from recipe_jax.types import UserError
 
 BATCH = 1024
@@ -21,13 +22,19 @@ def predict(workdir: pathlib.Path, data: pathlib.Path, out: pathlib.Path) -> int
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"--out {out} must be a file in a folder that is there.")
     described, encoder, program = export.load_model(workdir / "model")
-    inputs = _read(data, described, encoder)
+    trained_on = _trained_on(workdir)
+    if trained_on.get("name") == "images" and images.is_image(data):
+        size = tuple(trained_on["size"])
+        raw, names = images.read(data, channels=described["input_shape"][-1], size=size)
+        inputs = _encoded(data, encoder, raw)
+    else:
+        inputs, names = _read(data, described, encoder), []
     found = [
         np.asarray(program(_filled(inputs[first : first + BATCH])))[: len(inputs) - first]
         for first in range(0, len(inputs), BATCH)
     ]
     try:
-        writers.write_text(out, _as_csv(described, np.concatenate(found)))
+        writers.write_text(out, _as_csv(described, np.concatenate(found), names))
     except OSError as error:
         raise UserError(f"--out {out} cannot be written: {error.strerror}.") from error
     return len(inputs)
@@ -47,7 +54,7 @@ def _read(data: pathlib.Path, described: Mapping[str, Any], encoder: Any) -> np.
     if data.suffix == ".npy":
         raw: Any = arrays.load_npy(data)
     elif data.suffix == ".npz":
-        raw = arrays.load_npz(data)[0]
+        raw = arrays.load_inputs(data)
     elif "idx" in data.name:
         raw = idx.read(data)
     elif by_name:
@@ -58,6 +65,18 @@ def _read(data: pathlib.Path, described: Mapping[str, Any], encoder: Any) -> np.
         raise UserError(
             f"{data}: this model takes columns by name; give a .csv, .tsv or .parquet file."
         )
+    return _encoded(data, encoder, raw)
+
+
+def _trained_on(workdir: pathlib.Path) -> Mapping[str, Any]:
+    """The config's data section; empty where a model was put into a folder by itself."""
+    try:
+        return json.loads((workdir / "config.json").read_text())["data"]
+    except (OSError, ValueError, LookupError):
+        return {}
+
+
+def _encoded(data: pathlib.Path, encoder: Any, raw: Any) -> np.ndarray:
     try:
         inputs = encoder.encode(raw)
     except UserError as error:
@@ -67,15 +86,19 @@ def _read(data: pathlib.Path, described: Mapping[str, Any], encoder: Any) -> np.
     return inputs
 
 
-def _as_csv(described: Mapping[str, Any], predictions: np.ndarray) -> str:
-    text = io.StringIO()
-    rows = csv.writer(text)
+def _as_csv(
+    described: Mapping[str, Any], predictions: np.ndarray, files: Sequence[str] = ()
+) -> str:
+    """A row an example; the first column is its file where each example has one."""
     if described["kind"] == "classification":
         names = described["class_names"]
-        rows.writerow(["prediction", *(f"probability of {name}" for name in names)])
-        for row in predictions:
-            rows.writerow([names[int(row.argmax())], *(f"{p:.6g}" for p in row)])
+        header = ["prediction", *(f"probability of {name}" for name in names)]
+        rows = [[names[int(row.argmax())], *(f"{p:.6g}" for p in row)] for row in predictions]
     else:
-        rows.writerow(described["target_names"])
-        rows.writerows([f"{value:.8g}" for value in row] for row in predictions)
+        header = described["target_names"]
+        rows = [[f"{value:.8g}" for value in row] for row in predictions]
+    if files:
+        header, rows = ["file", *header], [[file, *row] for file, row in zip(files, rows)]
+    text = io.StringIO()
+    csv.writer(text).writerows([header, *rows])
     return text.getvalue()

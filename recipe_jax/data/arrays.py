@@ -4,6 +4,7 @@ import io
 import pathlib
 import zipfile
 import zlib
+from collections.abc import Callable, Sequence
 from typing import IO, Annotated
 
 import numpy as np
@@ -51,26 +52,53 @@ def build(
 
 def load_npz(file: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and targets of an archive; sizes are read from headers before anything is loaded."""
+
+    def pair(there: Sequence[str]) -> Sequence[str]:
+        found = next((p for p in _PAIRS if p[0] in there and p[1] in there), None)
+        if found is None:
+            raise UserError(
+                f"{file} holds {', '.join(there) or 'nothing'}, and should hold arrays named "
+                "inputs and targets (or x and y)."
+            )
+        return found
+
+    inputs, targets = _load_members(file, pair)
+    return inputs, targets
+
+
+def load_inputs(file: pathlib.Path) -> np.ndarray:
+    """The inputs of an archive, whatever else is in it; one array alone may have any name."""
+
+    def one(there: Sequence[str]) -> Sequence[str]:
+        known = [name for name, _ in _PAIRS if name in there] or (there if len(there) == 1 else [])
+        if not known:
+            raise UserError(
+                f"{file} holds {', '.join(there) or 'nothing'}, and should hold an array named "
+                "inputs (or x)."
+            )
+        return known[:1]
+
+    return _load_members(file, one)[0]
+
+
+def _load_members(
+    file: pathlib.Path, choose: Callable[[Sequence[str]], Sequence[str]]
+) -> list[np.ndarray]:
     try:
         with zipfile.ZipFile(file) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            pair = next((p for p in _PAIRS if p[0] in members and p[1] in members), None)
-            if pair is None:
-                raise UserError(
-                    f"{file} holds {', '.join(members) or 'nothing'}, and should hold arrays named "
-                    "inputs and targets (or x and y)."
-                )
+            chosen = choose(list(members))
             most = max(_ALWAYS_ALLOWED, _MOST_EXPANSION * file.stat().st_size)
-            if sum(members[name].file_size for name in pair) > most:
+            if sum(members[name].file_size for name in chosen) > most:
                 raise UserError(
                     f"{file} would unpack to more than {_MOST_EXPANSION} times its size; "
                     "save it again with np.savez, uncompressed."
                 )
             loaded = []
-            for name in pair:
+            for name in chosen:
                 with archive.open(members[name]) as member:
                     loaded.append(_load(member, f"{file}[{name}]", size=members[name].file_size))
-            return loaded[0], loaded[1]
+            return loaded
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{file} is damaged ({error}); save it again with np.savez.") from error
 
