@@ -148,7 +148,8 @@ def keywords(build: Callable[..., Any]) -> dict[str, Keyword]:
 
 def _keyword(name: str, hint: Any, default: Any) -> Keyword:
     bounds, off, item = None, None, None
-    for part in (hint, *get_args(hint)):  # `Annotated[int, ...] | None` has its range inside
+    choices = get_args(hint) if get_origin(hint) in (types.UnionType, typing.Union) else ()
+    for part in (hint, *choices):  # `Annotated[int, ...] | None` has its range inside
         if get_origin(part) is Annotated:
             bounds = next((e for e in get_args(part)[1:] if isinstance(e, Between | OneOf)), None)
             off = next((e.value for e in get_args(part)[1:] if isinstance(e, Off)), None)

@@ -336,6 +336,7 @@ def test_data_are_strict_json_and_infinity_comes_back():
         ({"data": {"fraction": 0.0}}, ["config.data.fraction=0.0", "0 (excluded) and 1"]),
         ({"data": {"classes": "setosa"}}, ["config.data.classes='setosa'", "tuple"]),
         ({"data": {"classes": [["a"]]}}, ["config.data.classes[0]=('a',)", "text (str)"]),
+        ({"data": {"name": "images", "size": [8, 0]}}, ["config.data.size[1]=0", ">= 1"]),
         ({"model": {"name": "cnn", "channels": [8, "a"]}}, ["channels[1]='a'", "whole number"]),
         ({"model": {"name": "cnn", "channels": [8, None]}}, ["channels[1]=None", "whole number"]),
         ({"objective": {"class_weights": [math.nan]}}, ["objective.class_weights[0]", "NaN"]),
