@@ -56,7 +56,13 @@ def predict(argv: Sequence[str]) -> int:
     if not own.workdir or not own.data:
         raise UserError("Say whose model and which data: --workdir runs/digits --data new.csv")
     out = pathlib.Path(own.out)
-    count = app_predict.predict(pathlib.Path(own.workdir), pathlib.Path(own.data), out)
+    count = app_predict.predict(
+        pathlib.Path(own.workdir),
+        pathlib.Path(own.data),
+        out,
+        length=own.length,
+        temperature=own.temperature,
+    )
     Console().line(f"{count} predictions in {out}")
     return 0
 
@@ -140,9 +146,26 @@ def _workdir_flag(own: flags.FlagValues) -> None:
 def _predict_flags(own: flags.FlagValues) -> None:
     _workdir_flag(own)
     flags.DEFINE_string(
-        "data", None, "examples: .csv, .tsv, .parquet, .npy, .npz, idx, or images", flag_values=own
+        "data",
+        None,
+        "examples: .csv, .tsv, .parquet, .npy, .npz, idx, images, or a text",
+        flag_values=own,
     )
     flags.DEFINE_string("out", "predictions.csv", "where to write the table", flag_values=own)
+    flags.DEFINE_integer(
+        "length",
+        0,
+        "for text: write how it goes on, by so many characters",
+        lower_bound=0,
+        flag_values=own,
+    )
+    flags.DEFINE_float(
+        "temperature",
+        0.8,
+        "of that writing; 0 takes the likeliest",
+        lower_bound=0.0,
+        flag_values=own,
+    )
 
 
 def _train_flags(own: flags.FlagValues) -> None:

@@ -10,18 +10,36 @@ from typing import Any
 import numpy as np
 
 from recipe_jax import writers
-from recipe_jax.app import export
+from recipe_jax.app import export, predict_text
 from recipe_jax.data import arrays, idx, images, table
 from recipe_jax.types import UserError
 
 BATCH = 1024
 
 
-def predict(workdir: pathlib.Path, data: pathlib.Path, out: pathlib.Path) -> int:
-    """Writes one row an example to `out` (CSV); how many."""
+def predict(
+    workdir: pathlib.Path,
+    data: pathlib.Path,
+    out: pathlib.Path,
+    *,
+    length: int = 0,
+    temperature: float = 0.8,
+) -> int:
+    """Writes one row an example to `out` (CSV); how many. For text a row a character, or, with a
+    `length`, the text and as many characters more that the model writes (predict_text.py)."""
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"--out {out} must be a file in a folder that is there.")
     described, encoder, program = export.load_model(workdir / "model")
+    if described["modality"] == "text":
+        if length:
+            told = {"length": length, "temperature": temperature}
+            _write(out, predict_text.going_on(data, encoder, program, **told))
+            return length
+        table_of_nats, count = predict_text.surprise(data, encoder, program)
+        _write(out, table_of_nats)
+        return count
+    if length:
+        raise UserError(f"--length is for models of text; this one takes {described['modality']}s.")
     trained_on = _trained_on(workdir)
     if trained_on.get("name") == "images" and images.is_image(data):
         size = tuple(trained_on["size"])
@@ -33,11 +51,15 @@ def predict(workdir: pathlib.Path, data: pathlib.Path, out: pathlib.Path) -> int
         np.asarray(program(_filled(inputs[first : first + BATCH])))[: len(inputs) - first]
         for first in range(0, len(inputs), BATCH)
     ]
+    _write(out, _as_csv(described, np.concatenate(found), names))
+    return len(inputs)
+
+
+def _write(out: pathlib.Path, content: str) -> None:
     try:
-        writers.write_text(out, _as_csv(described, np.concatenate(found), names))
+        writers.write_text(out, content)
     except OSError as error:
         raise UserError(f"--out {out} cannot be written: {error.strerror}.") from error
-    return len(inputs)
 
 
 def _filled(inputs: np.ndarray) -> np.ndarray:
