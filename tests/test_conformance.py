@@ -23,13 +23,32 @@ TABLE = types.Spec(
     target_scale=(2.0, 0.5),
     target_mean=(1.0, 0.0),
 )
+SEQUENCES = types.Spec(
+    kind="classification", input_shape=(7, 2), num_outputs=3, prior=(0.5, 0.25, 0.25)
+)
+TEXT = types.Spec(
+    kind="next_token",
+    input_shape=(7,),
+    num_outputs=5,
+    prior=(0.4, 0.3, 0.1, 0.1, 0.1),
+    input_dtype="int32",
+)
 FAMILIES = ("models", "objectives", "optim", "schedules", "augment")
 PLUGINS = [(family, name) for family in FAMILIES for name in resolve.plugins(family)]
-# A table is no place for what is made for images; an objective has its own kind of task.
-SPECS = {("objectives", "regression"): TABLE}
+# An objective has its own kind of task; a model is built for every kind, or refuses it.
+SPECS = {("objectives", "regression"): TABLE, ("objectives", "next_token"): TEXT}
+KINDS = (IMAGES, TEXT, SEQUENCES, TABLE)
+
+
+def outputs_shape(spec):
+    window = spec.input_shape if spec.kind == "next_token" else ()
+    return (COUNT, *window, spec.num_outputs)
 
 
 def example(spec):
+    if spec.kind == "next_token":
+        inputs = jax.random.randint(KEY, (COUNT, *spec.input_shape), 0, spec.num_outputs)
+        return inputs, jnp.roll(inputs, -1, axis=1).at[:, -1].set(-1).at[-1].set(-1)
     inputs = jax.random.normal(KEY, (COUNT, *spec.input_shape))
     if spec.kind == "regression":
         return inputs, jax.random.normal(jax.random.key(1), (COUNT, spec.num_outputs))
@@ -43,7 +62,7 @@ def use_model(build, spec, numbers, key):
     trained, state = model.apply(params, state, inputs, key=key, train=True)
     outputs, after = model.apply(params, state, inputs, key=key, train=False)
     assert jax.tree.structure(after) == jax.tree.structure(state)
-    assert trained.shape == outputs.shape == (COUNT, spec.num_outputs)
+    assert trained.shape == outputs.shape == outputs_shape(spec)
     slope = jax.grad(
         lambda p: model.apply(p, state, inputs, key=key, train=True)[0].sum(), allow_int=False
     )(params)
@@ -52,7 +71,7 @@ def use_model(build, spec, numbers, key):
 
 def use_objective(build, spec, numbers, key):
     objective, (_, targets) = build(spec, **numbers), example(spec)
-    outputs = jax.random.normal(key, (COUNT, spec.num_outputs))
+    outputs = jax.random.normal(key, outputs_shape(spec))
     losses, slope = (
         objective.loss(outputs, targets),
         jax.grad(lambda outputs: objective.loss(outputs, targets).sum())(outputs),
@@ -103,12 +122,25 @@ def test_conforms(family, name):
     build = resolve.resolve(family, name)
     assert module.__doc__
     assert inspect.getdoc(build)
-    spec = SPECS.get((family, name), IMAGES)
+    kinds = KINDS if family == "models" else (SPECS.get((family, name), IMAGES),)
     knobs = resolve.keywords(build)
     for knob in knobs.values():
         assert knob.default is not inspect.Parameter.empty, f"{knob.name} has no default"
         assert knob.range is None or knob.default in knob.range, f"{knob.name} is out of range"
 
+    accepted = []
+    for spec in kinds:
+        try:
+            jax.eval_shape(lambda spec=spec: USES[family](build, spec, {}, KEY))
+            accepted.append(spec)
+        except types.UserError as refusal:
+            assert "use " in str(refusal) or "give " in str(refusal), "a refusal has no remedy"
+            assert family == "models", f"refuses a task of its own kind: {refusal}"
+    assert accepted, "takes no kind of task at all"
+    keeps_the_rules(family, build, accepted[0], knobs)
+
+
+def keeps_the_rules(family, build, spec, knobs):
     traces = []
 
     @jax.jit
