@@ -21,7 +21,7 @@ from recipe_jax import config
 from recipe_jax.app import commands, console, drive, signals, workdir
 from recipe_jax.data import base as data_base
 from recipe_jax.data import iris
-from recipe_jax.recipe import data, single, skeleton
+from recipe_jax.recipe import data, skeleton, training
 from recipe_jax.types import UserError
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -411,7 +411,7 @@ def test_a_bug_is_not_called_bad_input(monkeypatch):
         raise OSError(errno.EIO, "Input/output error")
         yield
 
-    monkeypatch.setattr(single, "run", broken)
+    monkeypatch.setattr(training, "run", broken)
     with pytest.raises(OSError, match="Input/output error"):
         commands.train(fast("--workdir=w"))
 

@@ -368,3 +368,15 @@ def test_settings_of_prepare_carry_their_ranges():
     assert 0 not in keywords["max_examples"].range
     assert "auto" in keywords["normalize"].range
     assert get_args(Annotated[float, keywords["test"].range])[0] is float
+
+
+@pytest.mark.parametrize("name", ["digits", "breast_cancer"])
+def test_a_zero_that_was_read_is_shown_as_zero(name):
+    """It comes back from float32 as a rounding error; nothing else becomes a zero."""
+    read = resolve.resolve("data", name)()
+    task = base.prepare(read)
+    place = {id_: i for i, id_ in enumerate(read.ids.tolist())}
+    raw = read.raw[[place[id_] for id_ in task.train.ids.tolist()]]
+    found = task.encoder.decode(task.train.inputs)
+    np.testing.assert_array_equal(found == 0, raw == 0)
+    assert (raw == 0).any() and not np.signbit(found[raw == 0]).any()

@@ -254,6 +254,27 @@ def test_a_stop_changes_no_bit(undisturbed, tmp_path, count, stops):
     assert [p.name for p in tmp_path.glob("checkpoints/*/*")] == [str(ROUNDS)]
 
 
+@pytest.mark.parametrize("optim", ["adamw", "muon"])
+def test_a_stop_within_an_epoch_changes_no_bit(tmp_path, count, optim):
+    """34 steps of 6 epochs, looked at after every other step: no stop falls on an epoch's end."""
+    given = config(train={"evaluations": 17}, optim={"name": optim})
+    whole = make(tmp_path / "whole", given).train("stage", request(*EIGHT[:2]))
+    folder = tmp_path / "stopped"
+    for rounds in (4, 9, 10):
+        stop_after(folder, given, EIGHT[:2], rounds=rounds)
+        place = max(int(p.name) for p in folder.glob("checkpoints/*/*"))
+        assert rounds <= place < 17 and (place * 2 * 16) % len(TASK.train.targets) != 0
+    trained = count["trainings"]
+    found = make(folder, given).train("stage", request(*EIGHT[:2]))
+    assert count["trainings"] == trained + 1
+    for one, other in zip(whole, found):
+        assert list(one.steps) == list(range(0, 35, 2))
+        same_bits(one, other)
+    assert (folder / "metrics.jsonl").read_bytes() == (
+        tmp_path / "whole" / "metrics.jsonl"
+    ).read_bytes()
+
+
 def test_a_kill_between_result_and_cleaning_loses_nothing(
     undisturbed, tmp_path, monkeypatch, count
 ):

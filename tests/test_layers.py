@@ -66,5 +66,13 @@ def test_the_pure_layers_have_no_effects(path):
             assert called not in ("jax.config.update", "np.random.seed"), f"{path}:{node.lineno}"
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_nothing_needs_tensorflow(path):
+    """Nor the parts of clu that import it."""
+    for name in imports(path):
+        assert name.split(".")[0] not in ("tensorflow", "tf_keras", "tensorflow_datasets"), name
+        assert not name.startswith(("clu.metric_writers", "clu.periodic_actions")), name
+
+
 def test_every_part_has_a_layer():
     assert {part(p) for p in SOURCES} - {"__init__"} <= set(LAYER)

@@ -12,7 +12,7 @@ from recipe_jax import writers
 from recipe_jax.data import base as data_base
 from recipe_jax.objectives import classification, regression
 from recipe_jax.recipe import base as recipe_base
-from recipe_jax.recipe import data, overfit, regularise, single, skeleton, squeeze, tune
+from recipe_jax.recipe import data, overfit, regularise, skeleton, squeeze, training, tune
 from recipe_jax.recipe.base import Context, paired_interval
 from recipe_jax.recipe.settings import Recipe
 from recipe_jax.search import random as random_search
@@ -27,7 +27,7 @@ CONFIG = {
     "search": {"name": "random", "trials": 6},
     "recipe": {"seeds": 3, "members": 3},
 }
-STAGES = (data, skeleton, overfit, regularise, tune, squeeze, single)
+STAGES = (data, skeleton, overfit, regularise, tune, squeeze, training)
 
 
 @functools.cache
@@ -249,7 +249,7 @@ def test_only_the_last_stages_open_the_test_split_and_they_do_it_once():
     for stage in STAGES:
         fake, _ = driven(stage)
         opened = [each.split for each in fake.requests if isinstance(each, Outputs)].count("test")
-        assert opened == (1 if stage in (squeeze, single) else 0)
+        assert opened == (1 if stage in (squeeze, training) else 0)
 
 
 # --- Data ------------------------------------------------------------------------------------
@@ -433,6 +433,42 @@ def test_overfit_asks_for_the_range_and_the_ladder_and_hands_both_on():
     assert {trial.settings["optim.learning_rate"] for trial in ladder.trials} == {chosen}
     assert set(decision.settings) == {"optim.learning_rate", "model.width"}
     assert decision.settings["model.width"] == 4  # all rungs fit alike here
+
+
+def rateless(*, weight_decay: float = 0.0):
+    """An optimiser whose step needs no rate."""
+
+
+def test_an_optimiser_without_a_rate_skips_the_range_test_and_is_tuned_in_the_rest():
+    optim = {"name": f"{__name__}:rateless"}
+    fake, decision = driven(overfit, context_of(optim=optim))
+    skipped = fake.of("range_test")
+    assert skipped.status is Status.SKIP
+    assert skipped.summary == f"The optimiser {optim['name']!r} has no learning_rate."
+    assert [each.label for each in fake.requests] == ["model ladder"]
+    assert set(decision.settings) == {"model.width"} and decision.summary.startswith("Width ")
+
+    fake, _ = driven(tune, context_of(optim=optim))
+    assert "optim.learning_rate" not in fake.of("random_search").evidence["axes"]
+    assert "optim.weight_decay" in fake.of("random_search").evidence["axes"]
+
+
+def test_nothing_to_tune():
+    plain = {
+        "optim": {"name": f"{__name__}:still"},
+        "model": {"name": "linear"},
+        "objective": {"name": "regression"},
+    }
+    context = context_of("regression", **plain)
+    for stage, check in ((overfit, "range_test"), (tune, "random_search")):
+        fake, decision = driven(stage, context)
+        assert fake.of(check).status is Status.SKIP
+        assert not fake.requests and not decision.settings
+        assert sum(each.lanes for each in stage.planned(context)) == 0
+
+
+def still():
+    """An optimiser with nothing to set."""
 
 
 def test_a_model_without_a_size_skips_the_ladder():
@@ -698,10 +734,10 @@ def test_the_ready_made_space():
     }
 
 
-# --- Squeeze and single ----------------------------------------------------------------------
+# --- Squeeze and training ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", [squeeze, single])
+@pytest.mark.parametrize("stage", [squeeze, training])
 def test_the_test_split_is_opened_last_and_for_a_reason(stage):
     fake, _ = driven(stage)
     opened = [isinstance(each, Outputs) and each.split == "test" for each in fake.requests]
@@ -738,8 +774,14 @@ def test_a_model_worse_than_the_prior_fails_and_a_tie_does_not():
             return np.zeros((len(split.targets), 2), np.float32)
 
     majority = Majority(context_of(), healthy)
-    majority.drive(single)
+    majority.drive(training)
     assert majority.of("test_score").status == Status.WARN
+
+
+def test_one_run_is_told_as_one():
+    one, several = driven(training)[0].of("curves"), driven(squeeze)[0].of("curves")
+    assert one.summary.startswith("The run's best evaluation: validation accuracy 0.8999, training")
+    assert several.summary.startswith("3 final runs: validation accuracy 0.8999 ± ")
 
 
 def test_runs_that_diverge_close_the_gate():

@@ -40,9 +40,9 @@ def train(argv: Sequence[str]) -> int:
     """One training run with the config as it is."""
     if _helped(train, argv, _train_flags):
         return 0
-    from recipe_jax.recipe import data, single
+    from recipe_jax.recipe import data, training
 
-    return _trained(train, (data, single), argv)
+    return _trained(train, (data, training), argv)
 
 
 def predict(argv: Sequence[str]) -> int:
@@ -63,7 +63,7 @@ def predict(argv: Sequence[str]) -> int:
         length=own.length,
         temperature=own.temperature,
     )
-    Console().line(f"{count} predictions in {out}")
+    Console().line(f"{count} prediction{'s' * (count != 1)} in {out}")
     return 0
 
 

@@ -53,12 +53,14 @@ def describe(
 ) -> list[str]:
     """The plan for the console."""
     whole = as_data(planned)
+    lanes, programs = whole["lanes"], whole["programs"]
+    runs = f"{lanes} training runs as lanes" if lanes != 1 else "1 training run as a lane"
     examples = f"{len(task.train.targets)} train, {len(task.validation.targets)} validation"
     return [
         f"data      {task.name}: {examples}, {task.test.num_examples} test (sealed)",
         f"model     {config['model']['name']}, {config['optim']['name']}, "
         f"batches of {config['train']['batch_size']}, {config['train']['epochs']} epochs",
-        f"plan      {whole['lanes']} training runs as lanes of {whole['programs']} compiled "
-        f"programs, {whole['lane_steps']:,} steps",
+        f"plan      {runs} of {programs} compiled program{'s' * (programs != 1)}, "
+        f"{whole['lane_steps']:,} steps",
         f"workdir   {workdir}",
     ]

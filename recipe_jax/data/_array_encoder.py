@@ -36,7 +36,7 @@ class ArrayEncoder:
 
     def decode(self, inputs: np.ndarray) -> np.ndarray:
         """Inputs in their own units."""
-        return np.asarray(inputs, np.float64) * self.scale + self.mean
+        return _standard.restore(inputs, self.mean, self.scale)
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers."""

@@ -28,6 +28,13 @@ def standardise(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.n
     return result
 
 
+def restore(inputs: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """What `standardise` was given, as float64; a zero comes back as zero."""
+    values = np.asarray(inputs, np.float64) * scale + mean
+    # The rounding of float32, which -5e-08 in place of an empty pixel would show.
+    return np.where(np.abs(values) <= np.abs(mean) * np.finfo(np.float32).eps, 0.0, values)
+
+
 def blocks(values: np.ndarray) -> Iterator[np.ndarray]:
     """Consecutive rows, a few thousand at a time, as float64."""
     for start in range(0, len(values), _BLOCK):

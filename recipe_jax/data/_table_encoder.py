@@ -49,7 +49,7 @@ class TableEncoder:
 
     def decode(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Columns in their own units: NaN or None where a cell was missing or its level unknown."""
-        wide = np.asarray(inputs, np.float64) * self.scale + self.mean
+        wide = _standard.restore(inputs, self.mean, self.scale)
         raw, start = {}, 0
         for column in self.columns:
             block = wide[:, start : start + len(column.feature_names)]

@@ -30,11 +30,14 @@ def curves(context: Context, results: Sequence[Result]) -> Finding:
     return judge(
         not diverged,
         f"{len(results)} final runs: validation {metric} {np.mean(scores):.4g} ± "
-        f"{np.std(scores):.2g} over seeds at their best evaluation, training {train:.4g} there.",
+        f"{np.std(scores):.2g} over seeds at their best evaluation, training {train:.4g} there."
+        if len(results) > 1
+        else f"The run's best evaluation: validation {metric} {scores[0]:.4g}, training "
+        f"{train:.4g} there.",
         check="curves",
         row="ENV2 REG8",
         fault="E1",
-        remedy=f"{len(diverged)} runs diverged: lower the rate.",
+        remedy=f"{len(diverged)} run{'s' * (len(diverged) > 1)} diverged: lower the rate.",
         evidence={
             "steps": steps,
             "epochs": steps * batch / len(context.task.train.targets),

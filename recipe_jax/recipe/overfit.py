@@ -21,17 +21,28 @@ LAST_BATCHES = 8
 def run(context: Context) -> Stage:
     """FIT3 and FIT6: the range test as lanes, then the model ladder at the rate that it found."""
     quiet = context.quiet
-    results = yield Trials(
-        label="range test",
-        trials=tuple(
-            context.trial(0, quiet | {"optim.learning_rate": float(rate)}) for rate in RATES
-        ),
-        epochs=context.recipe.range_epochs,
-        evaluations=context.recipe.range_epochs,
-    )
-    rate, finding = range_test(results, float(context.setting("optim.learning_rate")))
-    yield finding
-    settings: dict[str, Any] = {"optim.learning_rate": rate}
+    settings: dict[str, Any] = {}
+    told = []
+    if _has_rate(context):
+        results = yield Trials(
+            label="range test",
+            trials=tuple(
+                context.trial(0, quiet | {"optim.learning_rate": float(rate)}) for rate in RATES
+            ),
+            epochs=context.recipe.range_epochs,
+            evaluations=context.recipe.range_epochs,
+        )
+        rate, finding = range_test(results, float(context.setting("optim.learning_rate")))
+        yield finding
+        settings["optim.learning_rate"] = rate
+        told.append(f"the rate {rate:.2g}")
+    else:
+        yield Finding(
+            check="range_test",
+            row="FIT6",
+            status=Status.SKIP,
+            summary=f"The optimiser {context.config['optim']['name']!r} has no learning_rate.",
+        )
 
     rungs = ladder(context)
     if not rungs:
@@ -41,7 +52,7 @@ def run(context: Context) -> Stage:
             status=Status.SKIP,
             summary=f"The model {context.config['model']['name']!r} has no width to grow.",
         )
-        return Decision(summary=f"The rate {rate:.2g} goes on.", settings=settings)
+        return Decision(summary=_goes_on(told), settings=settings)
     trials = [
         context.trial(seed, quiet | settings | rung)
         for rung in rungs
@@ -53,17 +64,15 @@ def run(context: Context) -> Stage:
     yield finding
     settings |= rungs[chosen]
     words = ", ".join(f"{path.split('.')[1]} {value}" for path, value in rungs[chosen].items())
-    return Decision(
-        summary=f"The rate {rate:.2g} and {words} go on: the smallest rung that fits.",
-        settings=settings,
-    )
+    told.append(f"{words}, the smallest rung that fits,")
+    return Decision(summary=_goes_on(told), settings=settings)
 
 
 def planned(context: Context) -> list[Planned]:
     """The range test, and a program for every rung."""
     rungs = len(ladder(context))
-    test = Planned(len(RATES), context.recipe.range_epochs, 1)
-    return [test, Planned(LADDER_SEEDS * rungs, context.epochs, rungs)]
+    test = [Planned(len(RATES), context.recipe.range_epochs, 1)] if _has_rate(context) else []
+    return [*test, Planned(LADDER_SEEDS * rungs, context.epochs, rungs)]
 
 
 def range_test(results: Sequence[Result], configured: float) -> tuple[float, Finding]:
@@ -194,3 +203,12 @@ def _end(result: Result) -> float:
     """The mean over the last tenth of the run, or over eight batches where that is more."""
     count = len(result.losses)
     return float(result.losses[-max(1, count // 10, min(count // 2, LAST_BATCHES)) :].mean())
+
+
+def _has_rate(context: Context) -> bool:
+    return context.setting("optim.learning_rate") is not None
+
+
+def _goes_on(told: Sequence[str]) -> str:
+    sentence = " and ".join(told) or "what is configured"
+    return f"{sentence[0].upper()}{sentence[1:]} {'go' if len(told) > 1 else 'goes'} on."

@@ -19,6 +19,14 @@ def run(context: Context) -> Stage:
     """TUNE1, TUNE4: a search whose first trial is the present setting; the best few are measured
     again on new seeds, because the best of many is best partly by luck."""
     axes = context.search.axes or ready_made(context)
+    if not axes:
+        yield Finding(
+            check="random_search",
+            row="TUNE1",
+            status=Status.SKIP,
+            summary="No number of these plug-ins has a ready-made range: set search.space.",
+        )
+        return Decision(summary="Going on with what is there.")
     key = keys.derive(keys.lane_key(context.config["seed"], SEED), "search")
     present = {axis.path: context.setting(axis.path) for axis in axes}
     asked = context.search.ask([], key, axes, max(0, context.search.trials - 1))
@@ -57,6 +65,8 @@ def run(context: Context) -> Stage:
 
 def planned(context: Context) -> list[Planned]:
     """The search, and the finalists on new seeds."""
+    if not (context.search.axes or ready_made(context)):
+        return []
     epochs = context.config["train"]["epochs"]
     finals = (FINALISTS + 1) * len(FINAL_SEEDS)
     return [Planned(context.search.trials, epochs, 1), Planned(finals, epochs, 0)]
@@ -64,8 +74,8 @@ def planned(context: Context) -> list[Planned]:
 
 def ready_made(context: Context) -> tuple[Axis, ...]:
     """The rate within a factor of ten, decay on a log scale, dropout and smoothing linear."""
-    rate = float(context.setting("optim.learning_rate"))
-    axes = [Axis("optim.learning_rate", rate / 10, rate * 10, True)]
+    rate = context.setting("optim.learning_rate")
+    axes = [] if rate is None else [Axis("optim.learning_rate", rate / 10, rate * 10, True)]
     for path, low, high, log in (
         ("optim.weight_decay", 1e-5, 1e-1, True),
         ("model.dropout", 0.0, 0.5, False),

@@ -1,4 +1,4 @@
-"""Stage train: one training run with the config as it is, and its score."""
+"""Stage training: one run with the config as it is, and its score."""
 
 from recipe_jax.recipe import final, text
 from recipe_jax.recipe.base import Context, Planned, Stage, best
