@@ -237,10 +237,11 @@ class Spec:
 class Task:
     """A prepared dataset: splits, what they mean, and the sealed test split.
 
-    modality: "image" (inputs are (height, width, channels)), "table" or "text" (inputs are windows
-    of tokens, class_names the symbols); encoder turns raw examples into inputs (and back, for
-    showing); class_names is empty for regression; notes are findings made while reading, such as
-    imputed cells; fingerprint is the SHA-256 of examples and splits.
+    modality: "image" (inputs are (height, width, channels)), "sequence" (inputs are (time,
+    features)), "table" or "text" (inputs are windows of tokens, class_names the symbols); encoder
+    turns raw examples into inputs (and back, for showing); class_names is empty for regression;
+    notes are findings made while reading, such as imputed cells; fingerprint is the SHA-256 of
+    examples and splits.
     """
 
     name: str

@@ -82,7 +82,10 @@ def _read(data: pathlib.Path, described: Mapping[str, Any], encoder: Any) -> np.
     elif by_name:
         raw = table.read(str(data))
     else:
-        raise UserError(f"{data}: this model takes images; give an .npy, .npz or idx file.")
+        raise UserError(
+            f"{data}: this model takes {described['modality']}s; give an .npy or .npz file, "
+            "or an idx file of images."
+        )
     if described["encoder"]["type"] == "table" and isinstance(raw, np.ndarray):
         raise UserError(
             f"{data}: this model takes columns by name; give a .csv, .tsv or .parquet file."

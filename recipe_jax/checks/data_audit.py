@@ -9,7 +9,10 @@ import numpy as np
 
 from recipe_jax.types import Finding, Split, Status, Task, judge
 
-SHOWN_IMAGES, SHOWN_ROWS = 60, 12
+SHOWN_IMAGES, SHOWN_SEQUENCES, SHOWN_ROWS = 60, 24, 12
+MOST_STEPS, MOST_FEATURES = 128, 8
+"""Of a long sequence every second, third, ... step is shown, and of many features the first."""
+
 RARE_CLASS_RATIO = 0.1
 
 
@@ -25,7 +28,8 @@ def audit(task: Task) -> Iterator[Finding]:
 
 def samples(task: Task) -> Finding:
     """A few training examples as a person would see them, with their labels and names."""
-    shown = _first_of_each_class(task, SHOWN_IMAGES if task.modality == "image" else SHOWN_ROWS)
+    counts = {"image": SHOWN_IMAGES, "sequence": SHOWN_SEQUENCES}
+    shown = _first_of_each_class(task, counts.get(task.modality, SHOWN_ROWS))
     return Finding(
         check="samples",
         row="DATA1",
@@ -59,9 +63,11 @@ def target_balance(task: Task) -> Finding:
 
 def feature_ranges(task: Task) -> Finding:
     """The range of every feature before normalisation; features without any variation are named."""
-    raw = np.asarray(task.encoder.decode(task.train.inputs)) if task.modality == "image" else None
-    inputs = task.train.inputs if raw is None else raw
-    flat = inputs.reshape(len(inputs), -1)
+    in_own_units = task.modality in ("image", "sequence")
+    inputs = np.asarray(
+        task.encoder.decode(task.train.inputs) if in_own_units else task.train.inputs
+    )
+    flat = _flat(task, inputs)
     names = _feature_names(task, flat.shape[1])
     # The level that stands for unknown text is the encoder's own, and empty in training.
     own = np.array([name.endswith("=(other)") for name in names])
@@ -86,7 +92,7 @@ def feature_ranges(task: Task) -> Finding:
     return judge(
         not len(constant) or task.modality == "image",
         f"Raw values from {flat.min():.4g} to {flat.max():.4g}; {told}."
-        if task.modality == "image"
+        if in_own_units
         else f"After encoding, values from {flat.min():.4g} to {flat.max():.4g}; {told}.",
         otherwise=Status.WARN,
         check="feature_ranges",
@@ -138,9 +144,7 @@ def duplicates(task: Task) -> Finding:
 
 def non_finite(task: Task) -> Finding:
     """NaN and infinity in what enters the network, by feature."""
-    flat = np.concatenate([task.train.inputs, task.validation.inputs]).reshape(
-        len(task.train.inputs) + len(task.validation.inputs), -1
-    )
+    flat = _flat(task, np.concatenate([task.train.inputs, task.validation.inputs]))
     bad = (~np.isfinite(flat)).sum(0)
     names = _feature_names(task, flat.shape[1])
     where = [names[i] for i in np.flatnonzero(bad)]
@@ -167,6 +171,9 @@ def network_input(task: Task) -> Finding:
         raw = np.asarray(task.encoder.decode(entered))
         evidence = {"kind": "image", "raw": raw.squeeze(-1) if raw.shape[-1] == 1 else raw}
         evidence |= {"entered": entered.mean(-1)}
+    elif task.modality == "sequence":
+        raw = np.asarray(task.encoder.decode(entered))
+        evidence = {"kind": "sequence", "raw": _shortened(raw), "entered": _shortened(entered)}
     else:
         names = _feature_names(task, entered.shape[1])
         evidence = {"kind": "table", "columns": names, "entered": entered}
@@ -204,7 +211,8 @@ def _target_distribution(task: Task) -> Finding:
 
 
 def picture(task: Task, split: Split, chosen: np.ndarray) -> dict[str, Any]:
-    """Examples as a person sees them: images, or rows of a table, with labels and names."""
+    """Examples as a person sees them: images, sequences, or rows of a table, with labels and
+    names."""
     inputs = split.inputs[chosen]
     shown: dict[str, Any] = {
         "labels": [label_text(task, target) for target in split.targets[chosen]],
@@ -216,6 +224,9 @@ def picture(task: Task, split: Split, chosen: np.ndarray) -> dict[str, Any]:
             "kind": "image",
             "images": images.squeeze(-1) if images.shape[-1] == 1 else images,
         }
+    if task.modality == "sequence":
+        raw = np.asarray(task.encoder.decode(inputs))
+        return shown | {"kind": "sequence", "sequences": _shortened(raw)}
     names = _feature_names(task, inputs.shape[1])
     return shown | {"kind": "table", "columns": names, "rows": np.round(inputs, 3)}
 
@@ -259,6 +270,21 @@ def _label(task: Task, split: str, i: int) -> bytes:
 
 def _distinct(task: Task, places: list[tuple[str, int]]) -> list[tuple[str, int]]:
     return list({(s, str(_split(task, s).ids[i])): (s, i) for s, i in places}.values())
+
+
+def _flat(task: Task, inputs: np.ndarray) -> np.ndarray:
+    """Rows of features: a row an example, or of a sequence a row a step."""
+    return inputs.reshape(-1 if task.modality == "sequence" else len(inputs), _columns(task))
+
+
+def _columns(task: Task) -> int:
+    shape = task.spec.input_shape
+    return shape[-1] if task.modality == "sequence" else int(np.prod(shape))
+
+
+def _shortened(sequences: np.ndarray) -> np.ndarray:
+    """What is shown of sequences (examples, time, features)."""
+    return sequences[:, :: -(-sequences.shape[1] // MOST_STEPS), :MOST_FEATURES]
 
 
 def _feature_names(task: Task, count: int) -> list[str]:

@@ -24,10 +24,13 @@ def build(
     path: str = "",
     targets: str = "",
     task: Annotated[str, OneOf(("auto", "classification", "regression"))] = "auto",
+    modality: base.Modality = "auto",
 ) -> base.Source:
     """path: an .npz with inputs and targets (or x and y, X and y, data and target), or an .npy of
     inputs, whose targets are the .npy that `targets` names. task "auto": text, bool or at most 20
-    distinct integers are classes, other numbers are quantities."""
+    distinct integers are classes, other numbers are quantities. modality "auto": (examples,
+    features) is a table and (examples, height, width) are images; "sequence" takes the same for
+    (examples, time), one feature, and for (examples, time, features)."""
     file = _files.locate(path, key="data.path")
     if zipfile.is_zipfile(file):
         inputs, wanted = load_npz(file)
@@ -45,6 +48,7 @@ def build(
         inputs,
         targets=found.values,
         kind=found.kind,
+        modality=modality,
         class_names=found.class_names,
         target_names=names,
     )
@@ -142,8 +146,8 @@ def _check(file: pathlib.Path, inputs: np.ndarray, targets: np.ndarray) -> None:
         raise UserError(f"{file}: the inputs are {inputs.dtype}, and must be real numbers.")
     if inputs.ndim not in (2, 3, 4) or 0 in inputs.shape:
         raise UserError(
-            f"{file}: the inputs have shape {inputs.shape}; give (examples, features) or "
-            "(examples, height, width, channels), none of them 0."
+            f"{file}: the inputs have shape {inputs.shape}; give (examples, features), "
+            "(examples, time, features) or (examples, height, width, channels), none of them 0."
         )
     if targets.dtype.kind not in "biufUS" or targets.ndim not in (1, 2) or 0 in targets.shape:
         raise UserError(

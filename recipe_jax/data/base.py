@@ -35,6 +35,14 @@ Encoder = _array_encoder.ArrayEncoder | _table_encoder.TableEncoder
 Stream = _stream.Stream
 """A dataset that is one long sequence, such as a text: it is split where it stands."""
 
+Modality = Annotated[str, OneOf(("auto", "table", "image", "sequence"))]
+_AXES = {
+    "table": "axes (examples, features)",
+    "image": "axes (examples, height, width) or (examples, height, width, channels)",
+    "sequence": "axes (examples, time) or (examples, time, features)",
+}
+_NUM_AXES = {"table": (2,), "image": (3, 4), "sequence": (2, 3)}
+
 Share = Annotated[float, Between(0.0, 1.0, open_low=True)]
 
 
@@ -65,13 +73,27 @@ class Source:
 
 
 def from_arrays(
-    name: str, inputs: np.ndarray, *, targets: np.ndarray, kind: str, **fields: Any
+    name: str,
+    inputs: np.ndarray,
+    *,
+    targets: np.ndarray,
+    kind: str,
+    modality: Modality = "auto",
+    **fields: Any,
 ) -> Source:
-    """A source of numbers: (n, features) is a table, (n, height, width[, channels]) are images."""
-    if inputs.ndim == 3:
+    """A source of numbers: (n, features) is a table, (n, height, width[, channels]) are images,
+    (n, time[, features]) are sequences; "auto" is a table or images."""
+    if modality == "auto":
+        modality = "table" if inputs.ndim == 2 else "image"
+    if inputs.ndim not in _NUM_AXES[modality]:
+        raise UserError(
+            f"data.modality={modality} needs inputs with {_AXES[modality]}, and these have shape "
+            f"{inputs.shape}; bring them to that shape, or name another modality."
+        )
+    if inputs.ndim < max(_NUM_AXES[modality]):
         inputs = inputs[..., None]
     names = fields.pop("feature_names", ())
-    if inputs.ndim == 2 and not names:
+    if modality == "table" and not names:
         names = tuple(f"x{i}" for i in range(inputs.shape[1]))
     ids = fields.pop("ids", np.arange(len(inputs)))
     _array_encoder.check_finite("inputs", inputs, ids, names)
@@ -82,7 +104,7 @@ def from_arrays(
         targets=targets,
         ids=ids,
         kind=kind,
-        modality="image" if inputs.ndim == 4 else "table",
+        modality=modality,
         fit=functools.partial(_array_encoder.fit, feature_names=names),
         **fields,
     )
@@ -113,9 +135,10 @@ def prepare(
 
     classes: keep only these class names; max_examples: keep a stratified sample of so many before
     splitting, so all splits shrink; fraction: keep that share of the training split alone, the rest
-    is unused, and validation and test stay as they are. normalize "auto" is per feature for tables
-    and per channel for images. Oversampling repeats training examples of the smaller classes until
-    all classes are even; statistics are those of the training split as it will be trained on.
+    is unused, and validation and test stay as they are. normalize "auto" is per feature for tables,
+    per channel for images, and for sequences per feature over all steps ("channel"). Oversampling
+    repeats training examples of the smaller classes until all classes are even; statistics are
+    those of the training split as it will be trained on.
 
     A stream is split where it stands: max_examples and fraction keep its beginning, and nothing is
     stratified or normalised.

@@ -74,7 +74,7 @@ def _verdict(
         "warned": [finding["anchor"] for finding in bad if finding["status"] == Status.WARN],
         "next": steps[:6],
         "has_model": bool(model),
-        "new_data": {"image": "new.npy", "text": "new.txt"}.get(
+        "new_data": {"image": "new.npy", "sequence": "new.npy", "text": "new.txt"}.get(
             str(model.get("modality")), "new.csv"
         ),
     }

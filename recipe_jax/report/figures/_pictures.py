@@ -1,4 +1,4 @@
-"""Examples as a person sees them: pictures and table rows, as safe HTML."""
+"""Examples as a person sees them: pictures, lines, passages and table rows, as safe HTML."""
 
 import base64
 import io
@@ -13,6 +13,7 @@ from recipe_jax.report import numbers
 
 MAX_PICTURES = 60
 MAX_SIDE = 64
+MAX_LINES = 4
 MAX_ROWS = 24
 MAX_COLUMNS = 24
 MAX_WORDS = 80
@@ -24,19 +25,58 @@ def gallery(
     """Pictures with captions, all on one scale of grey; those of one group stand in one row."""
     stacked = np.array(images[:MAX_PICTURES], dtype=np.float64)
     low, high = extent(stacked)
-    names = [str(group) for group in groups[: len(stacked)]] or [""] * len(stacked)
-    rows: dict[str, list[markupsafe.Markup]] = {}
-    for image, caption, group in zip(stacked, captions, names):
-        figure = markupsafe.Markup(
+    figures = [
+        markupsafe.Markup(
             '<figure><img src="{}" alt="{}" loading="lazy"><figcaption>{}</figcaption></figure>'
         ).format(png(image, low, high), short(caption), short(caption))
-        rows.setdefault(group, []).append(figure)
+        for image, caption in zip(stacked, captions)
+    ]
+    return _in_rows(figures, groups)
+
+
+def curves(
+    sequences: Any, captions: Sequence[str], *, groups: Sequence[str] = ()
+) -> markupsafe.Markup:
+    """Sequences (time, features) as lines over time, one a feature; each feature is drawn from its
+    lowest to its highest value of all that are shown."""
+    stacked = np.array(sequences[:MAX_PICTURES], dtype=np.float64)[:, :, :MAX_LINES]
+    spans = [extent(stacked[..., feature]) for feature in range(stacked.shape[-1])]
+    figures = []
+    for sequence, caption in zip(stacked, captions):
+        lines = markupsafe.Markup("").join(
+            markupsafe.Markup('<polyline class="line{}" points="{}"/>').format(
+                i, _points(line, *span)
+            )
+            for i, (line, span) in enumerate(zip(sequence.T, spans))
+        )
+        figures.append(
+            markupsafe.Markup(
+                '<figure><svg viewBox="0 0 100 50" preserveAspectRatio="none" role="img" '
+                'aria-label="{}">{}</svg><figcaption>{}</figcaption></figure>'
+            ).format(short(caption), lines, short(caption))
+        )
+    return _in_rows(figures, groups)
+
+
+def _points(values: np.ndarray, low: float, high: float) -> str:
+    """Where a line goes in a box of 100 by 50; what is not finite is left out."""
+    across = np.linspace(0.0, 100.0, len(values)) if len(values) > 1 else np.array([50.0])
+    down = 48.0 - 46.0 * (values - low) / max(high - low, 1e-12)
+    return " ".join(f"{x:.4g},{y:.4g}" for x, y in zip(across, down) if np.isfinite(y))
+
+
+def _in_rows(figures: Sequence[markupsafe.Markup], groups: Sequence[str]) -> markupsafe.Markup:
+    """Small figures, those of one group in one row under its name."""
+    names = [str(group) for group in groups[: len(figures)]] or [""] * len(figures)
+    rows: dict[str, list[markupsafe.Markup]] = {}
+    for figure, name in zip(figures, names):
+        rows.setdefault(name, []).append(figure)
     parts = [
         markupsafe.Markup('<div class="row">{}<div class="pictures">{}</div></div>').format(
             markupsafe.Markup('<span class="group">{}</span>').format(short(name)) if name else "",
-            markupsafe.Markup("").join(figures),
+            markupsafe.Markup("").join(row),
         )
-        for name, figures in rows.items()
+        for name, row in rows.items()
     ]
     return markupsafe.Markup('<div class="gallery">{}</div>').format(
         markupsafe.Markup("").join(parts)
@@ -128,3 +168,7 @@ def _cell(value: Any) -> markupsafe.Markup:
             repr(value), short(value)
         )
     return markupsafe.Markup("<td>{}</td>").format(short(value))
+
+
+DRAWN = {"image": ("images", gallery), "sequence": ("sequences", curves)}
+"""Kind of evidence -> the key of the examples in it, and what draws them."""

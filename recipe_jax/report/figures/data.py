@@ -17,12 +17,13 @@ def samples(evidence: Evidence) -> markupsafe.Markup:
     if evidence["kind"] == "text":
         captions = [f"from {place}" for place in evidence.get("ids", [])]
         return _pictures.passages(evidence["texts"], captions=captions)
-    if evidence["kind"] == "image":
+    if evidence["kind"] in _pictures.DRAWN:
+        key, draw = _pictures.DRAWN[evidence["kind"]]
         labels, ids = evidence.get("labels", []), evidence.get("ids", [])
-        captions = _named(ids, len(evidence["images"]))
-        order = sorted(range(len(evidence["images"])), key=_class_order(labels, evidence))
-        return _pictures.gallery(
-            [evidence["images"][i] for i in order],
+        captions = _named(ids, len(evidence[key]))
+        order = sorted(range(len(evidence[key])), key=_class_order(labels, evidence))
+        return draw(
+            [evidence[key][i] for i in order],
             [captions[i] for i in order],
             groups=[labels[i] for i in order] if labels else [],
         )
@@ -169,6 +170,7 @@ def non_finite(evidence: Evidence) -> go.Figure | None:
 def network_input(evidence: Evidence) -> list[Drawing]:
     """The same examples before and after preparation."""
     pictures = np.ndim(evidence["entered"]) >= 3
+    _, draw = _pictures.DRAWN.get(evidence.get("kind") or "image", _pictures.DRAWN["image"])
     drawings: list[Drawing] = []
     for key, name in (("raw", "as it lies in the data"), ("entered", "as it enters the network")):
         values = evidence.get(key)
@@ -177,9 +179,7 @@ def network_input(evidence: Evidence) -> list[Drawing]:
         low, high = _pictures.extent(values)
         caption = f"{name}: {low:.3g} to {high:.3g}"
         if pictures:
-            drawings.append(
-                _pictures.gallery(values[:8], [""] * 8, groups=[caption] * min(8, len(values)))
-            )
+            drawings.append(draw(values[:8], [""] * 8, groups=[caption] * min(8, len(values))))
         else:
             rows = values if np.ndim(values[0]) else [values]
             columns = evidence.get("columns") or [str(i) for i in range(len(rows[0]))]

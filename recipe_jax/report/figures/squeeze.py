@@ -158,8 +158,9 @@ def worst(evidence: Evidence) -> markupsafe.Markup:
         texts = [f"asked      {a!r}\npredicted  {b!r}" for a, b in pairs]
         return _pictures.passages(texts, captions=captions)
     losses, ids = evidence.get("losses") or [], evidence.get("ids") or []
-    if evidence.get("kind") == "image":
-        images = evidence["images"]
+    if evidence.get("kind") in _pictures.DRAWN:
+        key, draw = _pictures.DRAWN[evidence["kind"]]
+        examples = evidence[key]
         captions = [
             "\n".join(
                 part
@@ -170,9 +171,9 @@ def worst(evidence: Evidence) -> markupsafe.Markup:
                 )
                 if part
             )
-            for i in range(len(images))
+            for i in range(len(examples))
         ]
-        return _pictures.gallery(images, captions)
+        return draw(examples, captions)
     given = {"row": ids, "truth": labels, "predicted": predicted, "loss": losses}
     head = {name: values for name, values in given.items() if values}
     count = max(len(values) for values in head.values())
