@@ -22,7 +22,8 @@ def num_features(spec: Spec, *, name: str) -> int:
             f"task is {spec.kind}; give numbers, (examples, time, features)."
         )
     if len(shape) != 2:
-        remedy = "cnn" if len(shape) == 3 else "mlp"
+        images = "cnn, or data.modality=sequence where the axes are time and features"
+        remedy = images if len(shape) == 3 else "mlp"
         raise UserError(
             f"model.name={name} needs sequences (time, features) or tokens, and these examples "
             f"have shape {shape}; use model.name={remedy}."
