@@ -471,6 +471,13 @@ def still():
     """An optimiser with nothing to set."""
 
 
+@pytest.mark.parametrize("width, rungs", [(128, [32, 64, 128, 256]), (24, [8, 8, 24, 48])])
+def test_heads_share_the_width_of_every_rung(width, rungs):
+    model = {"name": "transformer", "width": width, "heads": 4}
+    found = [rung["model.width"] for rung in overfit.ladder(context_of(model=model))]
+    assert found == rungs
+
+
 def test_a_model_without_a_size_skips_the_ladder():
     fake, decision = driven(overfit, context_of(model={"name": "linear"}))
     assert len(fake.requests) == 1 and fake.of("model_ladder").status == Status.SKIP

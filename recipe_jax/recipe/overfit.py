@@ -125,10 +125,15 @@ def range_test(results: Sequence[Result], configured: float) -> tuple[float, Fin
 
 
 def ladder(context: Context) -> list[dict[str, Any]]:
-    """The rungs: the model's own width (or channels) times a quarter to two."""
+    """The rungs: the model's own width (or channels) times a quarter to two; where heads share a
+    width, it stays a multiple of twice as many."""
     width, channels = context.setting("model.width"), context.setting("model.channels")
     if width is not None:
-        return [{"model.width": max(4, int(width * scale))} for scale in LADDER]
+        step = 2 * int(context.setting("model.heads") or 0)
+        widths = (width if scale == 1.0 else max(4, int(width * scale)) for scale in LADDER)
+        if step:
+            widths = (w if w == width else max(step, w // step * step) for w in widths)
+        return [{"model.width": w} for w in widths]
     if channels is not None:
         return [
             {"model.channels": tuple(max(4, int(c * scale)) for c in channels)}
