@@ -1,6 +1,10 @@
-"""The whole recipe in half a minute, for trying things: iris, a small network, few seeds.
+"""The whole recipe at its smallest, for trying things: iris, a small network, few seeds.
 
 python -m experiments.run --config configs/tiny.py --workdir runs/tiny
+
+About 34 seconds of processor time, 20 of them spent on compiling twelve programs. With
+JAX_COMPILATION_CACHE_DIR set to a folder these are kept: runs after the first take 14 seconds of it,
+and give the same bits.
 """
 
 from ml_collections import ConfigDict
