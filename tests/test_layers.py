@@ -9,12 +9,12 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "recipe_jax"
 PURE = [
     *("recipe", "checks", "sweep", "train", "feed", "data", "models", "objectives", "optim"),
     *("schedules", "augment", "search", "ensemble", "experiment"),
-    *("types", "keys", "trees", "resolve", "adapters"),
+    *("types", "keys", "trees", "resolve", "gate", "adapters"),
 ]
 # Lower numbers are lower layers; a module imports its own layer or lower ones.
 LAYER = {
     **dict.fromkeys(("types",), 0),
-    **dict.fromkeys(("keys", "trees", "resolve"), 1),
+    **dict.fromkeys(("keys", "trees", "resolve", "gate"), 1),
     **dict.fromkeys(("adapters", "experiment", "ensemble"), 2),
     **dict.fromkeys(["data", "models", "objectives", "optim", "schedules", "augment", "search"], 3),
     **dict.fromkeys(("feed",), 4),

@@ -8,7 +8,7 @@ import jax.extend
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-from recipe_jax.models import _gate
+from recipe_jax import gate
 
 _LEVELS = 1 << 16
 
@@ -18,7 +18,7 @@ def keep(
 ) -> Bool[Array, "..."]:
     """True where an element stays: with probability 1 - rate, to 16 bits, everywhere at rate 0."""
     rate = jax.lax.stop_gradient(jnp.asarray(rate, jnp.float32))
-    draw = _gate.gated(
+    draw = gate.gated(
         lambda key, rate: rate > 0.0,
         functools.partial(_draw, shape),
         lambda key, rate: jnp.ones(shape, bool),

@@ -1,4 +1,7 @@
-"""Cross entropy: outputs are logits (batch, classes), targets class indices (batch,)."""
+"""Cross entropy: outputs are logits (batch, classes), targets class indices (batch,).
+
+The loss takes probabilities (batch, classes) too: training on mixtures of examples has them.
+"""
 
 from typing import Any
 
@@ -43,9 +46,14 @@ def build(
 
     def loss(
         outputs: Float[Array | np.ndarray, "batch classes"],
-        targets: Int[Array | np.ndarray, " batch"],
+        targets: Int[Array | np.ndarray, " batch"] | Float[Array, "batch classes"],
     ) -> Float[Array, " batch"]:
         surprise = -jax.nn.log_softmax(outputs)
+        if targets.ndim == 2:
+            smoothed = label_smoothing * surprise.mean(-1, keepdims=True)
+            smoothed += (1.0 - label_smoothing) * surprise
+            shares = targets * jnp.asarray(weights) if class_weights else targets
+            return (shares * smoothed).sum(-1)
         right = jnp.take_along_axis(surprise, targets[:, None], axis=-1)[:, 0]
         smoothed = (1.0 - label_smoothing) * right + label_smoothing * surprise.mean(-1)
         return smoothed * jnp.asarray(weights)[targets] if class_weights else smoothed
