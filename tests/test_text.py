@@ -483,6 +483,13 @@ def start(folder, task, given, signals=None, progress=lambda *_, **__: None):
 
 def test_resumed_is_uninterrupted_at_random_phases(file, tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "SECONDS_A_CALL", 0.0)
+    asked_for, make_round = [], lanes.make_round
+
+    def noted(*args, **options):
+        asked_for.append(options["windows"])
+        return make_round(*args, **options)
+
+    monkeypatch.setattr(lanes, "make_round", noted)
     given = configs.as_dict(configs.complete(config(file)))
     task = drive.load_task(given)
     request = Trials(label="all", trials=(Trial(seed=1),), epochs=6, keep="best")
@@ -498,6 +505,7 @@ def test_resumed_is_uninterrupted_at_random_phases(file, tmp_path, monkeypatch):
     resumed = start(tmp_path / "cut", task, given)
     (again,) = resumed.train("single", request)
     same_bits(whole, again)
+    assert asked_for and all(asked_for)
     asked = Outputs(label="o", results=[again], split="validation")
     found = resumed.outputs(asked, task.validation)
     assert found.shape == (1, *task.validation.targets.shape, task.spec.num_outputs)

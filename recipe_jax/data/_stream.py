@@ -141,10 +141,15 @@ def _unseen(
     total = sum(len(tokens[name]) for name in held)
     distinct, counts = np.unique(unseen, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:MOST_LISTED]
+    told = (
+        f"{len(unseen)} of the {total} {encoder.unit}s in validation and test never occur in "
+        f"training ({len(distinct)} different ones); they are read as unknown."
+        if len(unseen)
+        else f"All {total} {encoder.unit}s in validation and test occur in training too."
+    )
     finding = judge(
         len(unseen) <= TRACE * total,
-        f"{len(unseen)} of the {total} {encoder.unit}s in validation and test never occur in "
-        f"training ({len(distinct)} different ones); they are read as unknown.",
+        told,
         otherwise=Status.WARN,
         check="unseen_symbols",
         row="DATA1",
