@@ -11,7 +11,7 @@ from recipe_jax.models import _rotary, _sequence, base
 from recipe_jax.resolve import Count, Fraction, OneOf, Positive
 from recipe_jax.types import Model, Spec, UserError
 
-_STD = 0.02
+_OUTPUT_STD = 0.02
 
 
 def build(
@@ -33,8 +33,9 @@ def build(
     next_token: a decoder, every position sees itself and those before it. Otherwise an encoder,
     every position sees all, and the outputs are those of the mean over positions. Positions are
     rotary (Su et al. 2021) or a learnt vector each. Dropout is on what enters the first block and
-    on what every block adds. Kernels and embeddings start normal with standard deviation 0.02
-    times `init_gain`, over sqrt(2 depth) for those that add to the sum (Radford et al. 2019).
+    on what every block adds. Vectors of tokens and positions start standard normal, kernels
+    lecun, over sqrt(2 depth) where they add to the sum (Radford et al. 2019), and the output layer
+    normal with 0.02; all times `init_gain`.
 
     (batch, window) -> (batch, window, width) -> (batch, window, num_outputs); or (batch, time,
     features) -> (batch, time, width) -> (batch, width) -> (batch, num_outputs). Parameters, for W
@@ -46,14 +47,15 @@ def build(
     _check(width=width, heads=heads, rotary=positions == "rotary")
 
     def make(rngs: nnx.Rngs) -> "_Transformer":
-        normal = jax.nn.initializers.normal(_STD)
-        init = lambda *args, **_: init_gain * normal(*args)  # noqa: E731
-        small = lambda *args, **_: init(*args) / (2 * depth) ** 0.5  # noqa: E731
+        init = base.initializer("lecun", init_gain)
+        small = base.initializer("lecun", init_gain / (2 * depth) ** 0.5)
+        vectors = base.initializer("normal", init_gain / base.SPREAD)
+        window = (spec.input_shape[0], width)
         return _Transformer(
-            _sequence.Embedding(spec.num_outputs, width, init, rngs=rngs)
+            _sequence.Embedding(spec.num_outputs, width, vectors, rngs=rngs)
             if tokens
             else nnx.Linear(features, width, kernel_init=init, rngs=rngs),
-            init(rngs.params(), (spec.input_shape[0], width)) if positions == "learnt" else None,
+            vectors(rngs.params(), window) if positions == "learnt" else None,
             [_Block(width, mlp_ratio, init, small, rngs=rngs) for _ in range(depth)],
             nnx.LayerNorm(width, rngs=rngs),
             base.output_layer(
@@ -61,7 +63,7 @@ def build(
                 width,
                 rngs=rngs,
                 init="normal",
-                gain=init_gain * (_STD / base.SPREAD),
+                gain=init_gain * (_OUTPUT_STD / base.SPREAD),
                 prior_bias=prior_bias,
             ),
         )
