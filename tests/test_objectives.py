@@ -62,6 +62,19 @@ def test_class_weights_have_mean_one_under_the_prior():
     np.testing.assert_allclose(weighted / plain, np.array([1.0, 3.0, 3.0]) / scale, rtol=1e-6)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("weights", [(), (1.0, 3.0, 4.0)])
+def test_targets_may_be_probabilities(smoothing, weights):
+    objective = classification.build(CLASSES, label_smoothing=smoothing, class_weights=weights)
+    certain = jax.nn.one_hot(LABELS, 3)
+    np.testing.assert_array_equal(objective.loss(LOGITS, certain), objective.loss(LOGITS, LABELS))
+    slope = jax.grad(lambda outputs, targets: objective.loss(outputs, targets).sum())
+    np.testing.assert_allclose(slope(LOGITS, certain), slope(LOGITS, LABELS), rtol=1e-6, atol=1e-7)
+    shares = jnp.array([[0.25, 0.75, 0.0], [0.0, 1.0, 0.0], [0.2, 0.3, 0.5]])
+    each = jnp.stack([objective.loss(LOGITS, jnp.full(3, k, jnp.int32)) for k in range(3)], 1)
+    np.testing.assert_allclose(objective.loss(LOGITS, shares), (shares * each).sum(1), rtol=1e-6)
+
+
 @pytest.mark.parametrize("weights", [(1.0, 2.0), (1.0, -1.0, 1.0), (0.0, 0.0, 0.0)])
 def test_impossible_class_weights_are_refused(weights):
     with pytest.raises(types.UserError, match="class_weights="):

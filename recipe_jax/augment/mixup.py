@@ -41,8 +41,8 @@ def build(spec: Spec, /, *, alpha: NonNegative = 0.2) -> base.Augment:
 
         def blended(x: Array) -> Array:
             share = kept.reshape(-1, *[1] * (x.ndim - 1))
-            # In this form a share of 1 gives x itself, bit for bit.
-            return x + (1.0 - share) * (jnp.roll(x, 1, axis=0) - x)
+            # Chosen, not computed, where nothing is blended: 0 times an infinity is NaN.
+            return jnp.where(share < 1.0, x + (1.0 - share) * (jnp.roll(x, 1, axis=0) - x), x)
 
         return blended(inputs), blended(targets)
 
