@@ -1,0 +1,28 @@
+"""Text, character by character, with a recurrent network; any UTF-8 file will do.
+
+    python -m experiments.train --config configs/chars_gru.py --workdir runs/chars
+
+The default text, the help topics that come with Python, takes half a minute and reaches 1.49 nats a
+character on validation (counts of three characters: 1.66 on test, where it has 1.34). On a million
+characters of plays (--config.data.path=plays.txt) `train` takes about a minute on 2 cores: 1.68
+nats, 2.11 for counts. The report shows what it writes, also from --config.recipe.prompts="('To be',)".
+`run` trains some 110 networks, which takes tens of minutes.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    # Empty: the help topics that Python ships with. Any UTF-8 file: --config.data.path=mine.txt
+    config.data = ConfigDict(
+        {"name": "text", "path": "", "window": 64, "validation": 0.05, "test": 0.05}
+    )
+    config.model = ConfigDict({"name": "rnn", "cell": "gru", "width": 96, "embedding": 64})
+    config.objective = ConfigDict({"name": "next_token"})
+    config.optim = ConfigDict({"name": "adamw", "learning_rate": 4e-3, "weight_decay": 0.0})
+    config.schedule = ConfigDict({"name": "warmup_cosine"})
+    config.train = ConfigDict({"batch_size": 32, "epochs": 4, "evaluations": 16})
+    config.search = ConfigDict({"name": "random", "trials": 6})
+    config.recipe = ConfigDict({"seeds": 2, "members": 3, "probe_epochs": 1, "range_epochs": 1})
+    return config

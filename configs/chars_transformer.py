@@ -1,0 +1,28 @@
+"""Text, character by character, with a small transformer; any UTF-8 file will do.
+
+    python -m experiments.train --config configs/chars_transformer.py --workdir runs/chars
+
+The default text, the help topics that come with Python, takes about a minute and reaches 1.48 nats
+a character on validation. On a million characters of plays (--config.data.path=plays.txt) `train`
+takes about two minutes on 2 cores: 1.63 nats, where counts of three characters reach 2.11. The
+report shows what it writes, also from --config.recipe.prompts="('To be',)". `run` trains some 110
+networks, which takes about an hour.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    # Empty: the help topics that Python ships with. Any UTF-8 file: --config.data.path=mine.txt
+    config.data = ConfigDict(
+        {"name": "text", "path": "", "window": 64, "validation": 0.05, "test": 0.05}
+    )
+    config.model = ConfigDict({"name": "transformer", "width": 64, "depth": 2, "heads": 4})
+    config.objective = ConfigDict({"name": "next_token"})
+    config.optim = ConfigDict({"name": "adamw", "learning_rate": 3e-3, "weight_decay": 0.1})
+    config.schedule = ConfigDict({"name": "warmup_cosine"})
+    config.train = ConfigDict({"batch_size": 32, "epochs": 4, "evaluations": 16})
+    config.search = ConfigDict({"name": "random", "trials": 6})
+    config.recipe = ConfigDict({"seeds": 2, "members": 3, "probe_epochs": 1, "range_epochs": 1})
+    return config
