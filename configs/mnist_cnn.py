@@ -1,6 +1,6 @@
 """Real handwritten digits, 28 x 28 pixels, with a convolutional network and shifted images.
 
-    python -m experiments.train --config configs/mnist_cnn.py --config.data.path=FOLDER
+python -m experiments.train --config configs/mnist_cnn.py --config.data.path=FOLDER
 
 """
 

@@ -20,7 +20,7 @@ _TRAINS |= {"deterministic": False, "use_running_average": False}
 
 
 def from_nnx(
-    make: Callable[[nnx.Rngs], nnx.Module], call: Callable[..., jax.Array] | None = None
+    make: Callable[[nnx.Rngs], nnx.Module], call: Callable[..., Any] | None = None
 ) -> Model:
     """A model from a function that makes the module.
 
@@ -36,11 +36,11 @@ def from_nnx(
     def apply(
         params: PyTree,
         model_state: PyTree,
-        inputs: jax.Array,
+        inputs: Any,
         *,
         key: jax.Array | None,
         train: bool,
-    ) -> tuple[jax.Array, PyTree]:
+    ) -> tuple[Any, PyTree]:
         graph, fresh, passing, state, rest = _split(make(nnx.Rngs(0 if key is None else key)))
         module = nnx.merge(
             graph, _filled(fresh, params), passing, _filled(state, model_state), rest

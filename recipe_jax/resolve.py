@@ -51,15 +51,15 @@ class Between:
 
 @dataclasses.dataclass(frozen=True)
 class OneOf:
-    """A fixed set of names."""
+    """A fixed set of names, or of numbers."""
 
-    names: tuple[str, ...]
+    values: tuple[str, ...] | tuple[int, ...]
 
     def __contains__(self, value: object) -> bool:
-        return value in self.names
+        return value in self.values
 
     def __str__(self) -> str:
-        return "one of " + ", ".join(self.names)
+        return "one of " + ", ".join(map(str, self.values))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,10 +35,27 @@ class Model(NamedTuple):
     `inputs` is one batch, `outputs` has shape (batch, spec.num_outputs), for next_token (batch,
     window, spec.num_outputs); `model_state` holds what is carried but not learnt, such as batch
     statistics ({} where there is none).
+
+    begin: (batch_size) -> what a model of text carries from batch to batch where so many texts
+    begin. Its `apply` finds that at model_state["carried"], and leaves there what it carries on;
+    where that is missing it begins. Batches then read on row by row.
     """
 
     init: Callable[..., Any]
     apply: Callable[..., Any]
+    begin: Callable[[int], Any] | None = None
+
+    def begun(self, model_state: Any, batch_size: int) -> Any:
+        """The state of a model at the beginning of `batch_size` texts."""
+        if self.begin is None:
+            return model_state
+        return {**model_state, "carried": self.begin(batch_size)}
+
+    def kept(self, model_state: Any) -> Any:
+        """The state that belongs to the weights: without what a text left behind."""
+        if self.begin is None:
+            return model_state
+        return {name: part for name, part in model_state.items() if name != "carried"}
 
 
 class Score(NamedTuple):

@@ -150,11 +150,12 @@ def keeps_the_rules(family, build, spec, knobs):
         return USES[family](build, spec, numbers, jax.random.key(seed))
 
     defaults = {k.name: jnp.float32(k.default) for k in knobs.values() if k.traced}
-    seeds = jnp.arange(3)
-    same = {k: jnp.full(3, v) for k, v in defaults.items()}
+    seeds = jnp.arange(4)  # like every block, a power of two
+    same = {k: jnp.full(4, v) for k, v in defaults.items()}
     # Inside every range: toward 1 for what is finite, infinity becomes a number.
     other = {
-        k: jnp.array([v, 0.5, jnp.where(v < 1e9, 0.7 * v + 0.3, 2.0)]) for k, v in defaults.items()
+        k: jnp.array([v, 0.5, jnp.where(v < 1e9, 0.7 * v + 0.3, 2.0), 0.25])
+        for k, v in defaults.items()
     }
     first, second = lanes(seeds, same), lanes(seeds, other)
     assert len(traces) == 1, "other numbers cost another trace"
@@ -162,7 +163,7 @@ def keeps_the_rules(family, build, spec, knobs):
     for leaf in jax.tree.leaves((first, second)):
         assert not jnp.issubdtype(leaf.dtype, jnp.floating) or jnp.isfinite(leaf).all()
     with_defaults = jax.jit(lambda: USES[family](build, spec, {}, jax.random.key(0)))()
-    order = jnp.array([2, 0, 1])
+    order = jnp.array([2, 0, 3, 1])
     permuted = lanes(seeds[order], jax.tree.map(lambda x: x[order], other))
     again = lanes(seeds, same)
     for a, b, c, d, e in zip(

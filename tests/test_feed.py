@@ -145,8 +145,9 @@ def test_evaluation_counts_every_example_once(n, batch_size, num_batches):
     assert filled.inputs.shape == (num_batches, batch_size, 2)
     assert filled.targets.shape == mask.shape == (num_batches, batch_size)
     assert mask.sum() == n
-    np.testing.assert_array_equal(filled.inputs[mask], inputs)
-    np.testing.assert_array_equal(filled.targets[mask], np.arange(n))
+    # Row by row the examples stand in order.
+    np.testing.assert_array_equal(filled.inputs.swapaxes(0, 1)[mask.T], inputs)
+    np.testing.assert_array_equal(filled.targets.T[mask.T], np.arange(n))
 
 
 def test_no_examples_cannot_be_evaluated():

@@ -50,14 +50,17 @@ STEPS = {"gru": (gru_step, _recurrence.gru, 3), "lstm": (lstm_step, _recurrence.
 def test_states_follow_the_published_equations(cell):
     step, recurrence, gates = STEPS[cell]
     kernel, x = np.random.default_rng(0).normal(size=(2, 3, gates * 3))
-    found = recurrence(jnp.float32(kernel), jnp.float32(x)[:, None])
-    h = c = np.zeros(3)
+    h, c = np.array([0.5, -0.2, 0.1]), np.array([1.0, 0.0, -2.0])
+    first = jnp.float32(h)[None] if cell == "gru" else (jnp.float32(h)[None], jnp.float32(c)[None])
+    found, last = recurrence(jnp.float32(kernel), jnp.float32(x)[:, None], first)
     for t in range(3):
         h, c = step(kernel, x[t], h, c)
         np.testing.assert_allclose(found[t, 0], h, rtol=1e-5, atol=1e-6)
+    for ours, expected in zip(jax.tree.leaves(last), (h, c)):
+        np.testing.assert_allclose(ours[0], expected, rtol=1e-5, atol=1e-6)
 
 
-def by_scan(cell, kernel, inputs):
+def by_scan(cell, kernel, inputs, first):
     """The same recurrence with the gradient that JAX works out."""
     width = kernel.shape[0]
 
@@ -74,26 +77,32 @@ def by_scan(cell, kernel, inputs):
             h = jax.nn.sigmoid(o) * jnp.tanh(c)
         return (h, c), h
 
-    zeros = jnp.zeros((inputs.shape[1], width))
-    return lax.scan(step, (zeros, zeros), inputs)[1]
+    first = (first, first) if cell == "gru" else first
+    last, states = lax.scan(step, first, inputs)
+    return states, (last[0] if cell == "gru" else last)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("time", [1, 6])
 def test_the_gradient_is_that_of_the_equations(cell, time):
     gates = STEPS[cell][2]
-    keys = jax.random.split(KEY, 3)
+    keys = jax.random.split(KEY, 4)
     kernel = jax.random.normal(keys[0], (4, gates * 4))
     inputs = jax.random.normal(keys[1], (time, 3, gates * 4))
     weights = jax.random.normal(keys[2], (time, 3, 4))
+    h, c = jax.random.normal(keys[3], (2, 3, 4))
+    first = h if cell == "gru" else (h, c)
 
     def slopes(recurrence):
-        def total(kernel, inputs):
-            return (recurrence(kernel, inputs) * weights).sum()
+        def total(kernel, inputs, first):
+            states, last = recurrence(kernel, inputs, first)
+            return (states * weights).sum() + sum((x**2).sum() for x in jax.tree.leaves(last))
 
-        return jax.jit(jax.grad(total, argnums=(0, 1)))(kernel, inputs)
+        return jax.tree.leaves(jax.jit(jax.grad(total, argnums=(0, 1, 2)))(kernel, inputs, first))
 
-    for ours, plain in zip(slopes(STEPS[cell][1]), slopes(functools.partial(by_scan, cell))):
+    for ours, plain in zip(
+        slopes(STEPS[cell][1]), slopes(functools.partial(by_scan, cell)), strict=True
+    ):
         np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-5)
 
 
@@ -137,6 +146,31 @@ def test_examples_are_apart_and_every_step_counts(cell):
         assert (before[1] != after[1]).any()
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("train", [False, True])
+def test_carried_windows_are_one_long_window(cell, train):
+    build = functools.partial(rnn.build, cell=cell, depth=2, width=8)
+    whole, model = build(TEXT), build(TEXT, states="carried")
+    assert whole.begin is None
+    params, state = model.init(KEY)
+    expected, _ = whole.apply(params, state, TOKENS, key=KEY, train=train)
+    run = jax.jit(functools.partial(model.apply, key=KEY, train=train))
+    first, carried = run(params, model.begun(state, 4), TOKENS[:, :3])
+    second, last = run(params, carried, TOKENS[:, 3:])
+    together = jnp.concatenate([first, second], 1)
+    np.testing.assert_allclose(together, expected, rtol=1e-5, atol=1e-6)
+    assert jax.tree.map(jnp.shape, last) == jax.tree.map(jnp.shape, model.begun(state, 4))
+    # Where nothing is carried, a text begins; and what is kept with the weights is no text's.
+    alone, after = run(params, state, TOKENS[:, 3:])
+    assert (alone != second).any()
+    assert after == state == model.kept(last) == {}
+
+
+def test_carried_states_need_a_text():
+    with pytest.raises(types.UserError, match="use model.states=reset"):
+        rnn.build(SERIES, states="carried")
+
+
 @pytest.mark.parametrize("spec, inputs", [(TEXT, TOKENS), (SERIES, NUMBERS)])
 def test_dropout_is_off_at_zero_and_in_evaluation(spec, inputs):
     build = functools.partial(rnn.build, width=8, depth=2)
@@ -152,10 +186,10 @@ def test_dropout_leaves_the_recurrence_alone(monkeypatch):
     """Of what goes in and comes out everything is dropped; what goes from step to step is not."""
     seen: list = []
 
-    def recurrence(kernel, inputs):
-        states = _recurrence.gru(kernel, inputs)
+    def recurrence(kernel, inputs, first):
+        states, last = _recurrence.gru(kernel, inputs, first)
         seen.append((inputs, states))
-        return states
+        return states, last
 
     monkeypatch.setitem(rnn._CELLS, "gru", (recurrence, 3))
     build = functools.partial(rnn.build, width=8, depth=2)

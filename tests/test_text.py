@@ -18,12 +18,14 @@ from recipe_jax.app import commands, drive, lanes, predict
 from recipe_jax.app.signals import Interrupted, Signals
 from recipe_jax.checks import ngrams, text_audit
 from recipe_jax.data import _stream, base, text
-from recipe_jax.feed import batches, phases
+from recipe_jax.feed import batches, phases, streams
+from recipe_jax.models import rnn
 from recipe_jax.objectives import next_token
 from recipe_jax.optim import sgd
 from recipe_jax.recipe import text as text_stage
 from recipe_jax.sweep import plan
 from recipe_jax.train.chunk import make_chunk
+from recipe_jax.train.evaluate import EvalBatches, evaluate, outputs_over
 from recipe_jax.train.generate import generate
 from recipe_jax.train.step import Moving, StepKeys, make_train_step
 from recipe_jax.types import (
@@ -325,6 +327,111 @@ def test_windows_move_only_where_they_are_asked_to():
     jax.tree.map(np.testing.assert_array_equal, limited, plain)
 
 
+# --- States carried on -----------------------------------------------------------------------
+
+
+def read(first=0, steps=40, *, batch=4, count=50, window=7, limit=None):
+    return streams.chunk_streams(
+        KEY,
+        first,
+        num_steps=steps,
+        batch_size=batch,
+        num_examples=count,
+        window=window,
+        limit=count if limit is None else limit,
+    )
+
+
+def test_rows_read_on_and_every_piece_once_an_epoch():
+    pieces, phases, begins = map(np.asarray, read())
+    np.testing.assert_array_equal(np.flatnonzero(begins), [0, 12, 24, 36])
+    for start in (0, 12, 24):
+        epoch, late = pieces[start : start + 12], phases[start : start + 12]
+        np.testing.assert_array_equal(epoch[1:], (epoch[:-1] + 1) % 50)
+        assert len(np.unique(epoch)) == 48
+        assert (late == late[0, 0]).all()
+    assert len({pieces[start, 0] for start in (0, 12, 24)}) == 3
+    assert len({phases[start, 0] for start in (0, 12, 24)}) == 3
+
+
+def test_reading_follows_from_the_step_alone():
+    whole, part = read(), read(17, 9)
+    for each, some in zip(whole, part):
+        np.testing.assert_array_equal(each[17:26], some)
+
+
+def test_a_reader_of_few_pieces_reads_those_from_the_beginning():
+    pieces, phases, begins = map(np.asarray, read(limit=12, steps=6))
+    np.testing.assert_array_equal(pieces[:, 0], [0, 1, 2, 0, 1, 2])
+    np.testing.assert_array_equal(pieces[0], [0, 3, 6, 9])
+    assert not phases.any()
+    np.testing.assert_array_equal(begins, [True, False, False] * 2)
+    pieces, _, begins = map(np.asarray, read(limit=4, steps=2))
+    np.testing.assert_array_equal(pieces, [[0, 1, 2, 3]] * 2)
+    assert begins.all()
+
+
+def carrying():
+    return experiment()._replace(
+        model=rnn.build(SPEC, width=8, embedding=6, states="carried"),
+        objective=next_token.build(SPEC),
+    )
+
+
+def test_training_carries_on_and_the_chunk_is_the_loop():
+    built, key = carrying(), keys.lane_key(0, 3)
+    params, state = built.model.init(KEY)
+    moving = first = Moving(
+        jnp.int32(0), params, built.model.begun(state, 4), built.optimizer.init(params)
+    )
+    chunk = jax.jit(make_chunk(built, num_steps=5, batch_size=4, windows=True))
+    view = View(jnp.int32(12), jnp.bool_(True))
+    after, records = chunk(first, key, view, jnp.float32(1.0), stream())
+    reading = streams.chunk_streams(
+        keys.derive(key, "streams"),
+        0,
+        num_steps=5,
+        batch_size=4,
+        num_examples=12,
+        window=5,
+        limit=12,
+    )
+    step, tokens = jax.jit(make_train_step(built)), np.arange(61)
+    for i, (pieces, phases, begins) in enumerate(zip(*map(np.asarray, reading))):
+        if begins:
+            moving = moving._replace(model_state=built.model.begun(state, 4))
+        places = np.minimum(pieces * 5 + phases, 55)[:, None] + np.arange(5)
+        moving, record = step(
+            moving,
+            Arrays(jnp.asarray(tokens[places], jnp.int32), jnp.asarray(places + 1, jnp.int32)),
+            jnp.float32(1.0),
+            StepKeys(*(keys.derive(key, name, i) for name in StepKeys._fields)),
+        )
+        np.testing.assert_allclose(record.loss, records.loss[i], rtol=1e-5)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), moving, after)
+
+
+def test_evaluation_reads_a_text_on():
+    """The nats of a split cut into windows and batches are those of the rows read at once."""
+    built, train = carrying(), stream()
+    params, state = built.model.init(KEY)
+    filled, mask = batches.eval_batches(train, 3)
+    split = EvalBatches(filled.inputs, filled.targets, mask)
+    found = evaluate(built, params, built.model.begun(state, 9), split)
+    rows = np.asarray(train.inputs).reshape(3, 20), np.asarray(train.targets).reshape(3, 20)
+    outputs, _ = built.model.apply(params, state, jnp.asarray(rows[0]), key=KEY, train=False)
+    whole = next_token.nats(outputs, jnp.asarray(rows[1])).mean()
+    np.testing.assert_allclose(found["nats_per_char"], whole, rtol=1e-5)
+    every = outputs_over(built, params, state, split)
+    in_order = np.asarray(every).swapaxes(0, 1).reshape(3, 20, -1)
+    np.testing.assert_allclose(in_order, outputs, rtol=1e-4, atol=1e-5)
+
+
+def test_states_are_carried_through_the_windows_of_a_text_alone():
+    with pytest.raises(ValueError, match="windows of a text"):
+        make_chunk(carrying(), num_steps=2, batch_size=4)
+
+
 # --- Samples ---------------------------------------------------------------------------------
 
 
@@ -481,7 +588,11 @@ def start(folder, task, given, signals=None, progress=lambda *_, **__: None):
     )
 
 
-def test_resumed_is_uninterrupted_at_random_phases(file, tmp_path, monkeypatch):
+CARRIED = {"name": "rnn", "states": "carried", "width": 8, "embedding": 4}
+
+
+@pytest.mark.parametrize("model", [{}, CARRIED, CARRIED | {"cell": "lstm"}])
+def test_resumed_is_uninterrupted_at_random_phases(model, file, tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "SECONDS_A_CALL", 0.0)
     asked_for, make_round = [], lanes.make_round
 
@@ -490,7 +601,7 @@ def test_resumed_is_uninterrupted_at_random_phases(file, tmp_path, monkeypatch):
         return make_round(*args, **options)
 
     monkeypatch.setattr(lanes, "make_round", noted)
-    given = configs.as_dict(configs.complete(config(file)))
+    given = configs.as_dict(configs.complete(config(file, model=model)))
     task = drive.load_task(given)
     request = Trials(label="all", trials=(Trial(seed=1),), epochs=6, keep="best")
     (whole,) = start(tmp_path / "whole", task, given).train("single", request)

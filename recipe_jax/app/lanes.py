@@ -33,6 +33,7 @@ from recipe_jax.train.settings import Length
 from recipe_jax.types import (
     Arrays,
     Lane,
+    Model,
     Outputs,
     Result,
     Samples,
@@ -199,7 +200,7 @@ class Lanes:
         else:
             arrays = self._run(stage, label, ready, keep)
         self.lane_steps += group.kind.length.num_steps * len(group.trials)
-        like = self._weights_like(ready.build, group)
+        like = _weights_like(_model(ready.build, group))
         return [_result(group, lane, arrays, like) for lane in range(len(group.trials))]
 
     def _run(self, stage: str, label: str, ready: Ready, keep: str) -> dict[str, np.ndarray]:
@@ -270,7 +271,8 @@ class Lanes:
         }
         if keep:
             kept = best if keep == "best" else final
-            tree["weights"] = (kept.params, kept.model_state)
+            model_state = _model(build, group).kept(kept.model_state)
+            tree["weights"] = (kept.params, model_state)
         store.save(kind.length.rounds, tree, {"finished": True})
         store.keep_only(kind.length.rounds)
         self.progress(stage, label, done=kind.length.rounds, total=kind.length.rounds)
@@ -325,13 +327,12 @@ class Lanes:
         """From the cost of a forward pass and the number of lanes; `sweep.block` sets the width."""
         kind, spec = group.kind, self.task.spec
         inputs = jax.ShapeDtypeStruct((kind.batch_size, *spec.input_shape), spec.input_dtype)
-        numbers = {name: jnp.float32(value) for name, value in group.numbers[0].items()}
+        model = _model(build, group)
 
         def forward(params: Any, model_state: Any, inputs: Any) -> Any:
-            apply = build(numbers).model.apply
-            return apply(params, model_state, inputs, key=jax.random.key(0), train=True)[0]
+            return model.apply(params, model_state, inputs, key=jax.random.key(0), train=True)[0]
 
-        cost = plan.cost_of(forward, *self._weights_like(build, group), inputs)
+        cost = plan.cost_of(forward, *_weights_like(model), inputs)
         width = self.config["sweep"]["block"] or plan.block_width(
             cost, num_lanes=len(group.trials), platform=jax.default_backend()
         )
@@ -343,10 +344,6 @@ class Lanes:
         )
         return Layout(width, rounds)
 
-    def _weights_like(self, build: Any, group: Group) -> Any:
-        numbers = {name: jnp.float32(value) for name, value in group.numbers[0].items()}
-        return jax.eval_shape(build(numbers).model.init, jax.random.key(0))
-
     def _programs(self, group: Group, build: Any, layout: Layout) -> Programs:
         """The group's two programs, compiling in the background from the first time it is asked."""
         kind, width = group.kind, layout.width
@@ -357,10 +354,10 @@ class Lanes:
             population.to_waves(self._host_lanes(group), width=width, mesh=mesh)[0], mesh
         )
         seed, length = self.config["seed"], kind.length
-        start = population.spread(
-            make_start(build, seed=seed), lane_arguments=1, width=width, mesh=mesh
-        )
-        begin_key = (kind.static, *place)
+        carries = _model(build, group).begin is not None
+        first = make_start(build, seed=seed, batch_size=kind.batch_size if carries else None)
+        start = population.spread(first, lane_arguments=1, width=width, mesh=mesh)
+        begin_key = (kind.static, kind.batch_size if carries else None, *place)
         if begin_key not in self._compiled:
             self._compiled[begin_key] = self._compilers.submit(
                 lambda: start.lower(lanes, data).compile(START_OPTIONS)
@@ -436,7 +433,8 @@ class Lanes:
         program = self._output_programs.setdefault(key, jax.jit(run))
         numbers = {name: jnp.float32(value) for name, value in numbers.items()}
         found = program(numbers, result.weights, cut(split.arrays))
-        return np.asarray(found).reshape(-1, *found.shape[2:])[: len(split.targets)]
+        in_order = np.asarray(found).swapaxes(0, 1)
+        return in_order.reshape(-1, *found.shape[2:])[: len(split.targets)]
 
     def samples(self, request: Samples) -> list[str]:
         """Each prompt with what the models, averaged, write after it.
@@ -461,7 +459,7 @@ class Lanes:
             def outputs_of(inputs: Any) -> Any:
                 def member(each: Any) -> Any:
                     params, model_state = each
-                    return apply_model(built, params, model_state, inputs)
+                    return apply_model(built, params, model_state, inputs)[0]
 
                 return ensemble.average(jax.lax.map(member, weights), spec.kind)
 
@@ -489,6 +487,15 @@ def cut(arrays: Arrays) -> EvalBatches:
     batch_size = min(most, len(arrays.targets))
     stacked, mask = batches.eval_batches(arrays, batch_size)
     return EvalBatches(stacked.inputs, stacked.targets, mask)
+
+
+def _model(build: Any, group: Group) -> Model:
+    return build({name: jnp.float32(value) for name, value in group.numbers[0].items()}).model
+
+
+def _weights_like(model: Model) -> Any:
+    """The shapes of weights and model state."""
+    return jax.eval_shape(model.init, jax.random.key(0))
 
 
 def _tree(curves: Curves) -> dict[str, Any]:

@@ -43,10 +43,10 @@ def checked(path: str, keyword: Keyword, value: Any) -> Any:
 
 def _in_range(path: str, keyword: Keyword, value: Any) -> Any:
     """The value, of the keyword's type already, or UserError."""
-    if isinstance(keyword.range, resolve.OneOf) and value not in keyword.range:
-        known = keyword.range.names
-        raise UserError(f"config.{path}: there is no {value!r}{resolve.nearest(value, known)}")
     if keyword.range is not None and value not in keyword.range:
+        if isinstance(keyword.range, resolve.OneOf) and keyword.type is str:
+            names = list(map(str, keyword.range.values))
+            raise UserError(f"config.{path}: there is no {value!r}{resolve.nearest(value, names)}")
         raise UserError(f"config.{path}={value!r} is out of range: it must be {keyword.range}.")
     if keyword.type is float and keyword.range is None and math.isnan(value):
         raise UserError(f"config.{path} is NaN; a number is needed.")

@@ -42,15 +42,16 @@ def chunk_indices(
 
 
 def eval_batches(arrays: Arrays, batch_size: int) -> tuple[Arrays, np.ndarray]:
-    """All examples in order as (batches, batch_size, ...), and the mask of those that count.
+    """All examples as (batches, batch_size, ...), and the mask of those that count.
 
-    The last batch is filled up with the first examples again, never with foreign values.
+    Row r of all batches together holds consecutive examples, so that a text reads on from batch to
+    batch. The last rows are filled up with the first examples again, never with foreign values.
     """
     num_examples = len(arrays.inputs)
     if num_examples == 0:
         raise ValueError("There are no examples to evaluate; at least one is needed.")
     num_batches = -(-num_examples // batch_size)
-    places = np.arange(num_batches * batch_size).reshape(num_batches, batch_size)
+    places = np.arange(num_batches * batch_size).reshape(batch_size, num_batches).T
     chosen = places % num_examples
     filled = Arrays(np.asarray(arrays.inputs)[chosen], np.asarray(arrays.targets)[chosen])
     return filled, places < num_examples

@@ -16,18 +16,21 @@ from jaxtyping import Array, Float
 
 @jax.custom_vjp
 def gru(
-    kernel: Float[Array, "width gates"], inputs: Float[Array, "time batch gates"]
-) -> Float[Array, "time batch width"]:
-    """The states of a gated recurrent unit (Cho et al. 2014) after every step, from a state of 0.
+    kernel: Float[Array, "width gates"],
+    inputs: Float[Array, "time batch gates"],
+    first: Float[Array, "batch width"],
+) -> tuple[Float[Array, "time batch width"], Float[Array, "batch width"]]:
+    """The states of a gated recurrent unit (Cho et al. 2014) after every step from the state
+    `first`, and the last of them.
 
     r, z = sigmoid(x_r + h U_r), sigmoid(x_z + h U_z); n = tanh(x_n + r * (h U_n));
     h' = (1 - z) * n + z * h. The reset gate acts after the recurrent product, as in cuDNN, so that
     a step has one product. kernel is [U_r U_z U_n], inputs [x_r x_z x_n] with their biases.
     """
-    return _gru_forward(kernel, inputs)[0]
+    return _gru_forward(kernel, inputs, first)[0]
 
 
-def _gru_forward(kernel: Any, inputs: Any) -> Any:
+def _gru_forward(kernel: Any, inputs: Any, first: Any) -> Any:
     def step(h: Any, x: Any) -> Any:
         x_r, x_z, x_n = jnp.split(x, 3, -1)
         h_r, h_z, h_n = jnp.split(h @ kernel, 3, -1)
@@ -36,13 +39,14 @@ def _gru_forward(kernel: Any, inputs: Any) -> Any:
         after = n + z * (h - n)
         return after, (after, (r, z, n, h_n))
 
-    _, (states, gates) = lax.scan(step, _zeros(kernel, inputs), inputs)
-    return states, (kernel, states, gates)
+    last, (states, gates) = lax.scan(step, first, inputs)
+    return (states, last), (kernel, first, states, gates)
 
 
 def _gru_backward(saved: Any, slopes: Any) -> Any:
-    kernel, states, gates = saved
-    before = _shifted(states)
+    kernel, first, states, gates = saved
+    slopes, to_last = slopes
+    before = _shifted(first, states)
 
     def step(later: Any, now: Any) -> Any:
         slope, h, (r, z, n, h_n) = now
@@ -53,31 +57,33 @@ def _gru_backward(saved: Any, slopes: Any) -> Any:
         to_product = jnp.concatenate([to_r, to_z, to_n * r], -1)
         return slope * z + to_product @ kernel.T, (to_product, to_n)
 
-    _, (to_product, to_n) = lax.scan(
-        step, jnp.zeros_like(slopes[0]), (slopes, before, gates), reverse=True
-    )
+    to_first, (to_product, to_n) = lax.scan(step, to_last, (slopes, before, gates), reverse=True)
     width = kernel.shape[0]
     to_inputs = jnp.concatenate([to_product[..., : 2 * width], to_n], -1)
-    return _to_kernel(before, to_product), to_inputs
+    return _to_kernel(before, to_product), to_inputs, to_first
 
 
 gru.defvjp(_gru_forward, _gru_backward)
 
 
+Memory = tuple[Float[Array, "batch width"], Float[Array, "batch width"]]
+"""State and cell of a long short-term memory."""
+
+
 @jax.custom_vjp
 def lstm(
-    kernel: Float[Array, "width gates"], inputs: Float[Array, "time batch gates"]
-) -> Float[Array, "time batch width"]:
+    kernel: Float[Array, "width gates"], inputs: Float[Array, "time batch gates"], first: Memory
+) -> tuple[Float[Array, "time batch width"], Memory]:
     """The states of a long short-term memory (Hochreiter & Schmidhuber 1997) with a forget gate
-    (Gers et al. 2000) after every step, from a state and a memory of 0.
+    (Gers et al. 2000) after every step from the state and cell `first`, and the last of both.
 
     i, f, o = sigmoid(x_i + h U_i), ...; g = tanh(x_g + h U_g); c' = f * c + i * g;
     h' = o * tanh(c'). kernel is [U_i U_f U_o U_g], inputs [x_i x_f x_o x_g] with their biases.
     """
-    return _lstm_forward(kernel, inputs)[0]
+    return _lstm_forward(kernel, inputs, first)[0]
 
 
-def _lstm_forward(kernel: Any, inputs: Any) -> Any:
+def _lstm_forward(kernel: Any, inputs: Any, first: Any) -> Any:
     def step(carried: Any, x: Any) -> Any:
         h, c = carried
         i, f, o, g = jnp.split(x + h @ kernel, 4, -1)
@@ -87,13 +93,13 @@ def _lstm_forward(kernel: Any, inputs: Any) -> Any:
         h = o * shown
         return (h, c), (h, (i, f, o, g, c, shown))
 
-    zeros = _zeros(kernel, inputs)
-    _, (states, gates) = lax.scan(step, (zeros, zeros), inputs)
-    return states, (kernel, states, gates)
+    last, (states, gates) = lax.scan(step, first, inputs)
+    return (states, last), (kernel, first, states, gates)
 
 
 def _lstm_backward(saved: Any, slopes: Any) -> Any:
-    kernel, states, (i, f, o, g, c, shown) = saved
+    kernel, first, states, (i, f, o, g, c, shown) = saved
+    slopes, to_last = slopes
 
     def step(later: Any, now: Any) -> Any:
         slope, i, f, o, g, c_before, shown = now
@@ -106,23 +112,18 @@ def _lstm_backward(saved: Any, slopes: Any) -> Any:
         to_gates = jnp.concatenate([to_i, to_f, to_o, to_g], -1)
         return (to_gates @ kernel.T, to_c * f), to_gates
 
-    zeros = jnp.zeros_like(slopes[0])
-    _, to_gates = lax.scan(
-        step, (zeros, zeros), (slopes, i, f, o, g, _shifted(c), shown), reverse=True
+    to_first, to_gates = lax.scan(
+        step, to_last, (slopes, i, f, o, g, _shifted(first[1], c), shown), reverse=True
     )
-    return _to_kernel(_shifted(states), to_gates), to_gates
+    return _to_kernel(_shifted(first[0], states), to_gates), to_gates, to_first
 
 
 lstm.defvjp(_lstm_forward, _lstm_backward)
 
 
-def _zeros(kernel: Any, inputs: Any) -> jax.Array:
-    return jnp.zeros((inputs.shape[1], kernel.shape[0]), inputs.dtype)
-
-
-def _shifted(states: Any) -> jax.Array:
+def _shifted(first: Any, states: Any) -> jax.Array:
     """What was there before each step."""
-    return jnp.concatenate([jnp.zeros_like(states[:1]), states[:-1]])
+    return jnp.concatenate([first[None], states[:-1]])
 
 
 def _to_kernel(before: Any, to_product: Any) -> jax.Array:

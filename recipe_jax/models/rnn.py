@@ -10,7 +10,7 @@ from flax import nnx
 from recipe_jax import adapters
 from recipe_jax.models import _recurrence, _sequence, base
 from recipe_jax.resolve import Count, Fraction, OneOf, Positive
-from recipe_jax.types import Model, Spec
+from recipe_jax.types import Model, Spec, UserError
 
 _CELLS = {"gru": (_recurrence.gru, 3), "lstm": (_recurrence.lstm, 4)}
 
@@ -22,13 +22,18 @@ def build(
     cell: Annotated[str, OneOf(tuple(_CELLS))] = "gru",
     width: Count = 128,
     depth: Count = 1,
+    states: Annotated[str, OneOf(("reset", "carried"))] = "reset",
     embedding: Count = 128,
     dropout: Fraction = 0.0,
     init: base.Init = "auto",
     init_gain: Positive = 1.0,
     prior_bias: Fraction = 1.0,
 ) -> Model:
-    """`depth` recurrent layers of `width` units; every window starts from a state of 0.
+    """`depth` recurrent layers of `width` units.
+
+    states: "reset" starts every window from a state of 0; "carried", for text, from the state after
+    the window before: batches then read on row by row (feed/streams.py), and gradients stop where a
+    window begins (truncated backpropagation through time, Williams & Peng 1990).
 
     Tokens become vectors of `embedding` numbers, and every position gives outputs; of a sequence of
     numbers, the state after the last step does. Dropout is on the input and on the output of every
@@ -44,7 +49,12 @@ def build(
     """
     features = _sequence.num_features(spec, name="rnn")
     tokens = not features
-    recurrence, _ = _CELLS[cell]
+    if states == "carried" and not tokens:
+        raise UserError(
+            "model.states=carried needs a text that goes on from window to window, and these "
+            "examples stand alone; use model.states=reset."
+        )
+    recurrence = _CELLS[cell][0]
 
     def make(rngs: nnx.Rngs) -> "_Rnn":
         widths = (features or embedding, *[width] * depth)
@@ -61,21 +71,38 @@ def build(
             ),
         )
 
-    def call(module: Any, inputs: jax.Array, *, key: jax.Array, train: bool) -> jax.Array:
+    def begin(batch_size: int) -> Any:
+        zeros = jnp.zeros((batch_size, width))
+        first = zeros if cell == "gru" else (zeros, zeros)
+        return {str(place): first for place in range(depth)}
+
+    def call(module: Any, given: Any, *, key: jax.Array, train: bool) -> Any:
         def dropped(x: jax.Array, place: int) -> jax.Array:
             return base.dropout(x, dropout, jax.random.fold_in(key, place)) if train else x
 
+        inputs, first = given
+        last = {}
         x = inputs.swapaxes(0, 1)
         x = dropped(module.embedding(x) if tokens else x, 0)
         for place, layer in enumerate(module.layers, 1):
-            x = recurrence(layer.recurrent[...], layer.input(x))
+            before = first[str(place - 1)]
+            x, last[str(place - 1)] = recurrence(layer.recurrent[...], layer.input(x), before)
             if not tokens and place == depth:
                 x = x[-1]
             x = dropped(x, place)
         x = module.output(x)
-        return x.swapaxes(0, 1) if tokens else x
+        return (x.swapaxes(0, 1) if tokens else x), last
 
-    return adapters.from_nnx(make, call)
+    network = adapters.from_nnx(make, call)
+
+    def apply(
+        params: Any, model_state: Any, inputs: jax.Array, *, key: jax.Array | None, train: bool
+    ) -> tuple[jax.Array, Any]:
+        first = model_state.get("carried") or begin(len(inputs))
+        (outputs, last), _ = network.apply(params, {}, (inputs, first), key=key, train=train)
+        return outputs, {"carried": last} if "carried" in model_state else model_state
+
+    return Model(network.init, apply, begin if states == "carried" else None)
 
 
 class _Rnn(nnx.Module):

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from recipe_jax import keys
-from recipe_jax.feed import batches, phases
+from recipe_jax import keys, trees
+from recipe_jax.feed import batches, phases, streams
 from recipe_jax.train.step import Moving, StepKeys, make_train_step
 from recipe_jax.types import Arrays, Experiment, View
 
@@ -21,9 +21,12 @@ def make_chunk(
     """The pure function (moving, key, view, rate_scale, train) -> (moving, step records).
 
     windows: the examples are the pieces of one text, and batches hold windows of it at the phase of
-    the epoch (feed/phases.py).
+    the epoch (feed/phases.py); of a model that carries something from batch to batch they read on
+    (feed/streams.py).
     """
-    train_step = make_train_step(experiment)
+    train_step, model = make_train_step(experiment), experiment.model
+    if model.begin and not windows:
+        raise ValueError("A model that carries its state on needs the windows of a text.")
 
     def chunk(moving: Moving, key: Any, view: View, rate_scale: Any, train: Arrays) -> Any:
         steps = moving.step + jnp.arange(num_steps)
@@ -33,25 +36,33 @@ def make_chunk(
             "num_examples": len(train.targets),
             "limit": view.num_examples,
         }
-        indices = batches.chunk_indices(keys.derive(key, "order"), moving.step, **drawn)
-        late = None
-        if windows:
-            window = train.targets.shape[1]
-            phase_key = keys.derive(key, "phases")
-            late = phases.chunk_phases(phase_key, moving.step, window=window, **drawn)
+        late = begins = None
+        if model.begin:
+            stream_key, window = keys.derive(key, "streams"), train.targets.shape[1]
+            reading = streams.chunk_streams(stream_key, moving.step, window=window, **drawn)
+            indices, late, begins = reading
+        else:
+            indices = batches.chunk_indices(keys.derive(key, "order"), moving.step, **drawn)
+            if windows:
+                phase_key, window = keys.derive(key, "phases"), train.targets.shape[1]
+                late = phases.chunk_phases(phase_key, moving.step, window=window, **drawn)
         step_keys = StepKeys(*(_streams(key, name, steps) for name in StepKeys._fields))
 
         def body(moving: Moving, now: Any) -> Any:
-            rows, late, key, number = now
+            rows, late, begins, key, number = now
             if late is None:
                 batch = Arrays(*(jnp.take(each, rows, axis=0, mode="clip") for each in train))
             else:
                 batch = phases.late(train, rows, late)
             inputs = jnp.where(view.show_inputs, batch.inputs, jnp.zeros_like(batch.inputs))
             batch = Arrays(inputs, batch.targets)
+            if begins is not None:
+                first = model.begun(moving.model_state, batch_size)
+                state = trees.where(begins, first, moving.model_state)
+                moving = moving._replace(model_state=state)
             return train_step(moving, batch, rate_scale, key, number % NORM_EVERY == 0)
 
-        return jax.lax.scan(body, moving, (indices, late, step_keys, jnp.arange(num_steps)))
+        return jax.lax.scan(body, moving, (indices, late, begins, step_keys, jnp.arange(num_steps)))
 
     return chunk
 

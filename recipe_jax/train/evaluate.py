@@ -10,7 +10,8 @@ from recipe_jax.types import Arrays, Experiment, Objective, PyTree
 
 
 class EvalBatches(NamedTuple):
-    """A split cut into equal batches (batches, examples, ...); mask is False on padding."""
+    """A split cut into equal batches (batches, examples, ...), which read on row by row; mask is
+    False on padding."""
 
     inputs: Any
     targets: Any
@@ -26,17 +27,22 @@ def evaluate(
 ) -> dict[str, Array]:
     """Every metric of the objective over the split, the model in evaluation mode."""
 
-    def one_batch(metrics: Any, batch: EvalBatches) -> tuple[Any, None]:
-        outputs = apply_model(experiment, params, model_state, batch.inputs, show_inputs)
+    def one_batch(carried: Any, batch: EvalBatches) -> tuple[Any, None]:
+        metrics, model_state = carried
+        outputs, model_state = apply_model(
+            experiment, params, model_state, batch.inputs, show_inputs
+        )
         new = experiment.objective.metrics.single_from_model_output(
             outputs=outputs,
             targets=batch.targets,
             loss=experiment.objective.loss(outputs, batch.targets),
             mask=batch.mask,
         )
-        return metrics.merge(new), None
+        return (metrics.merge(new), model_state), None
 
-    metrics, _ = jax.lax.scan(one_batch, experiment.objective.metrics.empty(), split)
+    first = experiment.model.begun(model_state, split.inputs.shape[1])
+    none_yet = experiment.objective.metrics.empty()
+    (metrics, _), _ = jax.lax.scan(one_batch, (none_yet, first), split)
     return metrics.compute()
 
 
@@ -46,13 +52,11 @@ def apply_model(
     model_state: PyTree,
     inputs: Array,
     show_inputs: bool | Bool[Array, ""] = True,
-) -> Array:
-    """Outputs in evaluation mode. The key is a constant: nothing random may happen here."""
+) -> tuple[Array, PyTree]:
+    """Outputs in evaluation mode, and the model's state after them. The key is a constant: nothing
+    random may happen here."""
     inputs = jnp.where(show_inputs, inputs, jnp.zeros_like(inputs))
-    outputs, _ = experiment.model.apply(
-        params, model_state, inputs, key=jax.random.key(0), train=False
-    )
-    return outputs
+    return experiment.model.apply(params, model_state, inputs, key=jax.random.key(0), train=False)
 
 
 def outputs_over(
@@ -63,10 +67,13 @@ def outputs_over(
     show_inputs: bool | Bool[Array, ""] = True,
 ) -> Array:
     """Outputs for every batch of a split, padding included: (batches, batch, outputs)."""
-    return jax.lax.map(
-        lambda inputs: apply_model(experiment, params, model_state, inputs, show_inputs),
-        split.inputs,
-    )
+
+    def one_batch(model_state: Any, inputs: Any) -> tuple[Any, Array]:
+        outputs, model_state = apply_model(experiment, params, model_state, inputs, show_inputs)
+        return model_state, outputs
+
+    first = experiment.model.begun(model_state, split.inputs.shape[1])
+    return jax.lax.scan(one_batch, first, split.inputs)[1]
 
 
 def metrics_of(objective: Objective, outputs: Any, targets: Any) -> dict[str, float]:

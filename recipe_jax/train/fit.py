@@ -33,8 +33,13 @@ class Record(NamedTuple):
     stopped: Bool[Array, "*rounds"]
 
 
-def make_start(build: Callable[..., Experiment], *, seed: int) -> Callable[..., Any]:
-    """The pure function (lane, data) -> (state, record of the evaluation at step 0)."""
+def make_start(
+    build: Callable[..., Experiment], *, seed: int, batch_size: int | None = None
+) -> Callable[..., Any]:
+    """The pure function (lane, data) -> (state, record of the evaluation at step 0).
+
+    batch_size: of training, asked by models that carry something from batch to batch.
+    """
 
     def start(lane: Lane, data: Data) -> tuple[TrainState, Record]:
         experiment = build(lane.numbers)
@@ -46,7 +51,7 @@ def make_start(build: Callable[..., Experiment], *, seed: int) -> Callable[..., 
         state = TrainState(
             step=jnp.int32(0),
             params=params,
-            model_state=model_state,
+            model_state=experiment.model.begun(model_state, batch_size or 1),
             opt_state=experiment.optimizer.init(params),
             rate_scale=jnp.float32(1.0),
             stalled=jnp.int32(0),
@@ -137,7 +142,8 @@ def _observe(
     loss = metrics["validation/loss"]
     tie = (score == state.best.score) & (loss < state.best.loss)
     better = (score > state.best.score) | tie
-    now = Best(score, loss, state.step, state.params, state.model_state)
+    model_state = experiment.model.kept(state.model_state)
+    now = Best(score, loss, state.step, state.params, model_state)
     stalled = jnp.where(better, 0, state.stalled + 1)
     since_cut = jnp.where(better, 0, state.since_cut + 1)
     rate_scale = state.rate_scale
