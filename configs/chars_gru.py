@@ -18,7 +18,9 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict(
         {"name": "text", "path": "", "window": 64, "validation": 0.05, "test": 0.05}
     )
-    config.model = ConfigDict({"name": "rnn", "cell": "gru", "width": 96, "embedding": 64})
+    config.model = ConfigDict(
+        {"name": "rnn", "cell": "gru", "states": "carried", "width": 96, "embedding": 64}
+    )
     config.objective = ConfigDict({"name": "next_token"})
     config.optim = ConfigDict({"name": "adamw", "learning_rate": 4e-3, "weight_decay": 0.0})
     config.schedule = ConfigDict({"name": "warmup_cosine"})

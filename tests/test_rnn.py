@@ -167,7 +167,7 @@ def test_carried_windows_are_one_long_window(cell, train):
 
 
 def test_carried_states_need_a_text():
-    with pytest.raises(types.UserError, match="use model.states=reset"):
+    with pytest.raises(types.UserError, match=r"use model\.states=reset"):
         rnn.build(SERIES, states="carried")
 
 

@@ -397,10 +397,10 @@ def test_training_carries_on_and_the_chunk_is_the_loop():
         limit=12,
     )
     step, tokens = jax.jit(make_train_step(built)), np.arange(61)
-    for i, (pieces, phases, begins) in enumerate(zip(*map(np.asarray, reading))):
+    for i, (pieces, late, begins) in enumerate(zip(*map(np.asarray, reading))):
         if begins:
             moving = moving._replace(model_state=built.model.begun(state, 4))
-        places = np.minimum(pieces * 5 + phases, 55)[:, None] + np.arange(5)
+        places = np.minimum(pieces * 5 + late, 55)[:, None] + np.arange(5)
         moving, record = step(
             moving,
             Arrays(jnp.asarray(tokens[places], jnp.int32), jnp.asarray(places + 1, jnp.int32)),
@@ -422,7 +422,7 @@ def test_evaluation_reads_a_text_on():
     outputs, _ = built.model.apply(params, state, jnp.asarray(rows[0]), key=KEY, train=False)
     whole = next_token.nats(outputs, jnp.asarray(rows[1])).mean()
     np.testing.assert_allclose(found["nats_per_char"], whole, rtol=1e-5)
-    every = outputs_over(built, params, state, split)
+    every = outputs_over(built, params, state, split.inputs)
     in_order = np.asarray(every).swapaxes(0, 1).reshape(3, 20, -1)
     np.testing.assert_allclose(in_order, outputs, rtol=1e-4, atol=1e-5)
 
@@ -591,7 +591,7 @@ def start(folder, task, given, signals=None, progress=lambda *_, **__: None):
 CARRIED = {"name": "rnn", "states": "carried", "width": 8, "embedding": 4}
 
 
-@pytest.mark.parametrize("model", [{}, CARRIED, CARRIED | {"cell": "lstm"}])
+@pytest.mark.parametrize("model", [{}, CARRIED])
 def test_resumed_is_uninterrupted_at_random_phases(model, file, tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "SECONDS_A_CALL", 0.0)
     asked_for, make_round = [], lanes.make_round
@@ -628,8 +628,11 @@ def save(given, folder):
     return path
 
 
-def test_train_writes_samples_and_a_model_that_predicts(file, tmp_path):
-    path = save(config(file, recipe={"prompts": ("the c",), "force": True}), tmp_path)
+# A state is carried from the beginning of the text here, and from that of every row there.
+@pytest.mark.parametrize("model, apart", [({}, 1e-4), (CARRIED | {"width": 32}, 0.02)])
+def test_train_writes_samples_and_a_model_that_predicts(model, apart, file, tmp_path):
+    recipe = {"prompts": ("the c",), "force": True}
+    path = save(config(file, model=model, recipe=recipe), tmp_path)
     words = ["train", f"--config={path}", f"--workdir={tmp_path / 'w'}"]
     assert commands.train(words) == 0
     findings = json.loads((tmp_path / "w" / "findings.json").read_text())
@@ -650,7 +653,7 @@ def test_train_writes_samples_and_a_model_that_predicts(file, tmp_path):
     rows = list(csv.DictReader(out.read_text().splitlines()))
     assert len(rows) == 600 and rows[0]["nats"] == ""
     nats = np.mean([float(row["nats"]) for row in rows[1:]])
-    assert nats == pytest.approx(score["value"], abs=1e-4)
+    assert nats == pytest.approx(score["value"], abs=apart)
     for temperature in (0.0, 1.0):
         told = {"length": 12, "temperature": temperature}
         assert predict.predict(tmp_path / "w", new, out, **told) == 12

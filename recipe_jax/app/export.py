@@ -15,6 +15,7 @@ from jax import export as jax_export
 from recipe_jax import checkpoint, ensemble, experiment, trees, writers
 from recipe_jax import config as configs
 from recipe_jax.data import base as data_base
+from recipe_jax.train.evaluate import outputs_over
 from recipe_jax.types import Result, Task, UserError
 
 FILES = ("model.json", "weights.npz", "model.jaxexport", "sha256.json")
@@ -28,7 +29,8 @@ def save_model(
     """Writes weights.npz (axis 0 the member), model.jaxexport, their digests, and model.json.
 
     The program takes encoded inputs (batch, ...) and gives probabilities, or values in the target's
-    own units; its batch size is free.
+    own units; its batch size is free. A model that carries something from window to window reads
+    the rows of a batch as one text.
     """
     folder.mkdir(exist_ok=True)
     (folder / DESCRIPTION).unlink(missing_ok=True)
@@ -92,7 +94,10 @@ def _program(task: Task, config: Mapping[str, Any], weights: Any) -> Any:
 
     def predict(inputs: jax.Array) -> jax.Array:
         def member(each: Any) -> jax.Array:
-            return built.model.apply(*each, inputs, key=jax.random.key(0), train=False)[0]
+            params, model_state = each
+            batches = inputs[:, None] if built.model.begin else inputs[None]
+            found = outputs_over(built, params, model_state, batches)
+            return found.reshape(-1, *found.shape[2:])
 
         outputs = jax.lax.map(member, weights)
         return built.objective.predict(ensemble.average(outputs, task.spec.kind))

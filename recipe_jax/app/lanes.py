@@ -45,6 +45,8 @@ from recipe_jax.types import (
 )
 
 EVAL_BATCH, EVAL_TOKENS = 512, 8192
+# Windows of a text that evaluation reads on at least: one in so many begins with nothing carried.
+WINDOWS_IN_A_ROW = 16
 # A start runs once, and its many random draws are slow to optimise: this compiles in a third of
 # the time.
 START_OPTIONS = {"xla_backend_optimization_level": 1}
@@ -137,7 +139,7 @@ class Lanes:
         self._compilers = futures.ThreadPoolExecutor(max_workers=os.cpu_count())
         self._compiled: dict[Any, futures.Future[Any]] = {}
         self._output_programs: dict[Any, Any] = {}
-        self._data: dict[int, Data] = {}
+        self._data: dict[tuple[int, bool], Data] = {}
 
     # --- Training ----------------------------------------------------------------------------
 
@@ -209,7 +211,7 @@ class Lanes:
         kind, num_lanes = group.kind, len(group.trials)
         width, programs = layout.width, self._programs(group, build, layout)
         mesh, start = programs.mesh, programs.start.result()
-        data = self._device_data(mesh)
+        data = self._device_data(mesh, _model(build, group).begin is not None)
         lanes = population.to_waves(self._host_lanes(group), width=width, mesh=mesh)
         first = 0
         states, records = None, None
@@ -349,12 +351,12 @@ class Lanes:
         kind, width = group.kind, layout.width
         mesh = population.mesh_for(len(group.trials), width)
         place = (width, mesh.devices.size)
-        data = population.abstract(self._device_data(mesh), mesh, population.WHOLE)
+        carries = _model(build, group).begin is not None
+        data = population.abstract(self._device_data(mesh, carries), mesh, population.WHOLE)
         lanes = population.abstract(
             population.to_waves(self._host_lanes(group), width=width, mesh=mesh)[0], mesh
         )
         seed, length = self.config["seed"], kind.length
-        carries = _model(build, group).begin is not None
         first = make_start(build, seed=seed, batch_size=kind.batch_size if carries else None)
         start = population.spread(first, lane_arguments=1, width=width, mesh=mesh)
         begin_key = (kind.static, kind.batch_size if carries else None, *place)
@@ -393,14 +395,14 @@ class Lanes:
     def _host_lanes(self, group: Group) -> Lane:
         return population.make_lanes(group.trials, group.numbers, len(self.task.train.targets))
 
-    def _device_data(self, mesh: Any) -> Data:
-        size = mesh.devices.size
-        if size not in self._data:
+    def _device_data(self, mesh: Any, carries: bool) -> Data:
+        key = (mesh.devices.size, carries)
+        if key not in self._data:
             train, validation = self.task.train.arrays, self.task.validation.arrays
             seen = Arrays(*(each[: len(validation.targets)] for each in train))
-            data = Data(train, cut(seen), cut(validation))
-            self._data[size] = population.replicate(data, mesh)
-        return self._data[size]
+            data = Data(train, cut(seen, carries=carries), cut(validation, carries=carries))
+            self._data[key] = population.replicate(data, mesh)
+        return self._data[key]
 
     def _digest(self, group: Group, layout: Layout, keep: str) -> str:
         """Names all that decides the bits of a group's result."""
@@ -432,7 +434,9 @@ class Lanes:
         key = (static, result.trial.show_inputs)
         program = self._output_programs.setdefault(key, jax.jit(run))
         numbers = {name: jnp.float32(value) for name, value in numbers.items()}
-        found = program(numbers, result.weights, cut(split.arrays))
+        carries = build(numbers).model.begin is not None
+        inputs = cut(split.arrays, carries=carries).inputs
+        found = program(numbers, result.weights, inputs)
         in_order = np.asarray(found).swapaxes(0, 1)
         return in_order.reshape(-1, *found.shape[2:])[: len(split.targets)]
 
@@ -480,11 +484,15 @@ class Lanes:
         return [prompt + text for prompt, text in zip(request.prompts, texts)]
 
 
-def cut(arrays: Arrays) -> EvalBatches:
-    """A split in batches for evaluation; the last is padded. A window counts by its tokens."""
+def cut(arrays: Arrays, *, carries: bool = False) -> EvalBatches:
+    """A split in batches for evaluation; the last rows are padded. A window counts by its tokens.
+
+    carries: for a model that carries something from window to window, so rows are long.
+    """
     tokens = np.issubdtype(arrays.inputs.dtype, np.integer)
     most = max(1, EVAL_TOKENS // arrays.inputs.shape[1]) if tokens else EVAL_BATCH
-    batch_size = min(most, len(arrays.targets))
+    rows = len(arrays.targets) // (WINDOWS_IN_A_ROW if carries else 1)
+    batch_size = min(most, max(1, rows))
     stacked, mask = batches.eval_batches(arrays, batch_size)
     return EvalBatches(stacked.inputs, stacked.targets, mask)
 

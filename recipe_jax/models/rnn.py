@@ -71,7 +71,7 @@ def build(
             ),
         )
 
-    def begin(batch_size: int) -> Any:
+    def begin(batch_size: Any) -> Any:
         zeros = jnp.zeros((batch_size, width))
         first = zeros if cell == "gru" else (zeros, zeros)
         return {str(place): first for place in range(depth)}
@@ -98,7 +98,7 @@ def build(
     def apply(
         params: Any, model_state: Any, inputs: jax.Array, *, key: jax.Array | None, train: bool
     ) -> tuple[jax.Array, Any]:
-        first = model_state.get("carried") or begin(len(inputs))
+        first = model_state.get("carried") or begin(inputs.shape[0])
         (outputs, last), _ = network.apply(params, {}, (inputs, first), key=key, train=train)
         return outputs, {"carried": last} if "carried" in model_state else model_state
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from recipe_jax import config as configs
+from recipe_jax import experiment
 from recipe_jax.checks import text_audit
 from recipe_jax.objectives.next_token import nats
 from recipe_jax.recipe.base import Context, Interval
@@ -95,6 +97,14 @@ def first_words(task: Task) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def _carries(context: Context) -> bool:
+    """Whether a window begins with what the model carries over from the one before."""
+    config = configs.with_settings(context.config, context.carried)
+    static, numbers = experiment.split(config)
+    built = experiment.make_build(static, context.task.spec, 1)
+    return built(numbers).model.begin is not None
+
+
 def mistakes(context: Context, outputs: np.ndarray, test: Split) -> Iterator[Finding]:
     """Loss by position in the window, and the windows with the largest loss."""
     task = context.task
@@ -105,7 +115,7 @@ def mistakes(context: Context, outputs: np.ndarray, test: Split) -> Iterator[Fin
     early, late = by_position[seen][:EARLY].mean(), by_position[seen][EARLY:]
     later = float(late.mean()) if len(late) else float("nan")
     yield judge(
-        not len(late) or later < early,
+        not len(late) or later < early or _carries(context),
         f"{early:.3f} nats at the first {EARLY} positions of a window, {later:.3f} after them.",
         otherwise=Status.WARN,
         check="loss_by_position",

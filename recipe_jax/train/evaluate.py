@@ -4,9 +4,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+import numpy as np
+from jaxtyping import Array, Bool, Shaped
 
-from recipe_jax.types import Arrays, Experiment, Objective, PyTree
+from recipe_jax.types import Experiment, Objective, PyTree
 
 
 class EvalBatches(NamedTuple):
@@ -63,17 +64,17 @@ def outputs_over(
     experiment: Experiment,
     params: PyTree,
     model_state: PyTree,
-    split: Arrays | EvalBatches,
+    batches: Shaped[Array | np.ndarray, "batches batch *example"],
     show_inputs: bool | Bool[Array, ""] = True,
 ) -> Array:
-    """Outputs for every batch of a split, padding included: (batches, batch, outputs)."""
+    """Outputs for every batch, which read on row by row: (batches, batch, ..., outputs)."""
 
     def one_batch(model_state: Any, inputs: Any) -> tuple[Any, Array]:
         outputs, model_state = apply_model(experiment, params, model_state, inputs, show_inputs)
         return model_state, outputs
 
-    first = experiment.model.begun(model_state, split.inputs.shape[1])
-    return jax.lax.scan(one_batch, first, split.inputs)[1]
+    first = experiment.model.begun(model_state, batches.shape[1])
+    return jax.lax.scan(one_batch, first, batches)[1]
 
 
 def metrics_of(objective: Objective, outputs: Any, targets: Any) -> dict[str, float]:
