@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     config.optim = ConfigDict({"name": "adamw", "learning_rate": 3e-3, "weight_decay": 1e-2})
     config.schedule = ConfigDict({"name": "warmup_cosine", "warmup": 0.1})
     config.augment = ConfigDict({"name": "image", "shift_pixels": 2.0, "rotation_degrees": 10.0})
-    config.train = ConfigDict({"batch_size": 64, "epochs": 12})
-    config.search = ConfigDict({"name": "random", "trials": 8})
-    config.recipe = ConfigDict({"seeds": 3, "members": 4, "probe_epochs": 2, "range_epochs": 1})
+    config.train = ConfigDict({"batch_size": 64, "epochs": 10})
+    config.search = ConfigDict({"name": "random", "trials": 4})
+    config.recipe = ConfigDict({"seeds": 2, "members": 3, "probe_epochs": 1, "range_epochs": 1})
     return config

@@ -87,26 +87,32 @@ def by_hand(width: int, batch: int, rounds: int, task: Task) -> Callable[..., An
     return run
 
 
-def of_package(
-    width: int, batch: int, rounds: int, task: Task, *, lanes: int
-) -> tuple[Callable[[], Any], int]:
-    """The same training by this package, and the width of its blocks."""
+def mlp_config(width: int, batch: int) -> dict[str, Any]:
+    """The completed config of what is also written by hand."""
     given = {
         "model": {"name": "mlp", "width": width, "depth": 2},
         "train": {"batch_size": batch},
         "optim": {"name": "adamw", "learning_rate": 1e-3},
     }
-    static, numbers = experiment.split(configs.as_dict(configs.complete(given)))
-    build = experiment.make_build(static, task.spec, rounds * STEPS)
+    return configs.as_dict(configs.complete(given))
+
+
+def of_package(
+    config: dict[str, Any], rounds: int, task: Task, *, lanes: int, steps: int = STEPS
+) -> tuple[Callable[[], Any], int]:
+    """Training by this package, rounds of so many steps, and the width of its blocks."""
+    static, numbers = experiment.split(config)
+    build = experiment.make_build(static, task.spec, rounds * steps)
+    batch, model = config["train"]["batch_size"], build(numbers).model
 
     def forward(params: Any, x: Any) -> Any:
-        return build(numbers).model.apply(*params, x, key=jax.random.key(0), train=True)
+        return model.apply(*params, x, key=jax.random.key(0), train=True)
 
-    like = jax.eval_shape(build(numbers).model.init, jax.random.key(0))
-    sample = jax.ShapeDtypeStruct((batch, *task.spec.input_shape), jnp.float32)
+    like = jax.eval_shape(model.init, jax.random.key(0))
+    sample = jax.ShapeDtypeStruct((batch, *task.spec.input_shape), task.spec.input_dtype)
     cost = plan.cost_of(lambda params, x: forward(params, x)[0], like, sample)
     block = plan.block_width(cost, num_lanes=lanes, platform="cpu")
-    at_once = plan.rounds_at_once(cost, width=block, steps_per_round=STEPS, rounds=rounds)
+    at_once = plan.rounds_at_once(cost, width=block, steps_per_round=steps, rounds=rounds)
     mesh = population.mesh_for(lanes, block)
     rates = np.logspace(-4, -2, lanes) if lanes > 1 else [1e-3]
     each = [numbers | {"optim.learning_rate": float(rate)} for rate in rates]
@@ -115,9 +121,15 @@ def of_package(
     waves = population.to_waves(stacked, width=block, mesh=mesh)
     held = task.validation.arrays
     seen = Arrays(*(x[: len(held.targets)] for x in task.train.arrays))
-    data = population.replicate(Data(task.train.arrays, cut(seen), cut(held)), mesh)
-    start = population.spread(make_start(build, seed=0), lane_arguments=1, width=block, mesh=mesh)
-    one_round = make_round(build, seed=0, num_steps=STEPS, batch_size=batch, patience=None)
+    carries = model.begin is not None
+    cuts = cut(seen, carries=carries), cut(held, carries=carries)
+    data = population.replicate(Data(task.train.arrays, *cuts), mesh)
+    first = make_start(build, seed=0, batch_size=batch)
+    start = population.spread(first, lane_arguments=1, width=block, mesh=mesh)
+    windows = task.spec.kind == "next_token"
+    one_round = make_round(
+        build, seed=0, num_steps=steps, batch_size=batch, patience=None, windows=windows
+    )
     many = repeated(one_round, at_once)
     advance = population.spread(many, lane_arguments=2, width=block, mesh=mesh, donate=(1,))
 
@@ -181,11 +193,12 @@ def main() -> None:
     print("width batch   run: ratio [quartiles]   sweep of 32: ratio (block; by hand)   us a step")
     for width, batch in SHAPES:
         hand = jax.jit(by_hand(width, batch, given.rounds, task))
-        ours, _ = of_package(width, batch, given.rounds, task, lanes=1)
+        config = mlp_config(width, batch)
+        ours, _ = of_package(config, given.rounds, task, lanes=1)
         alone = compare(ours, partial(hand, jax.random.key(0), jnp.float32(1e-3)), given.repeats)
         rounds = max(2, given.rounds // 4)
         hand = by_hand(width, batch, rounds, task)
-        ours, block = of_package(width, batch, rounds, task, lanes=LANES)
+        ours, block = of_package(config, rounds, task, lanes=LANES)
         found = {w: compare(ours, sharded(hand, w), given.repeats) for w in {1, block, 16}}
         best = min(found, key=lambda w: found[w][1])
         sweep = found[best]
