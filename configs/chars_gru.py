@@ -2,11 +2,10 @@
 
     python -m experiments.train --config configs/chars_gru.py --workdir runs/chars
 
-The default text, the help topics that come with Python, takes half a minute and reaches 1.49 nats a
-character on validation (counts of three characters: 1.66 on test, where it has 1.34). On a million
-characters of plays (--config.data.path=plays.txt) `train` takes about a minute on 2 cores: 1.68
-nats, 2.11 for counts. The report shows what it writes, also from --config.recipe.prompts="('To be',)".
-`run` trains some 110 networks, which takes tens of minutes.
+The default text, the help topics that come with Python, takes 25 seconds on 2 cores and reaches
+1.46 nats a character on validation and 1.30 on test, where counts of three characters have 1.66. On
+a million characters of plays (--config.data.path=plays.txt): 37 seconds, 1.64 nats, 2.11 for
+counts. The report shows what it writes, also from --config.recipe.prompts="('To be',)".
 """
 
 from ml_collections import ConfigDict

@@ -72,6 +72,12 @@ def make_build(
     return build
 
 
+def of_config(config: Mapping[str, Mapping[str, Any]], spec: Spec) -> Experiment:
+    """The one Experiment of a completed config; UserError where a part does not fit the task."""
+    static, numbers = split(config)
+    return make_build(static, spec, 1)({name: jnp.float32(n) for name, n in numbers.items()})
+
+
 def horizon(static: Static, num_steps: int) -> int:
     """`num_steps` where the schedule looks at the length of the run, else 1.
 

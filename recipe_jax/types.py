@@ -46,7 +46,7 @@ class Model(NamedTuple):
     begin: Callable[[Any], Any] | None = None
 
     def begun(self, model_state: Any, batch_size: Any) -> Any:
-        """The state of a model at the beginning of `batch_size` texts, a symbolic number in exports."""
+        """The state at the beginning of `batch_size` texts (a symbolic number in exports)."""
         if self.begin is None:
             return model_state
         return {**model_state, "carried": self.begin(batch_size)}

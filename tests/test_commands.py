@@ -231,6 +231,17 @@ BAD_DATA = {
     "objective": (lambda: ["--config.objective.name=regression"], "objective.name=classification"),
     "quantities": (lambda: ["--config.data.name=diabetes"], "objective.name=regression"),
     "class": (lambda: ["--config.data.classes=setoza"], "did you mean setosa?"),
+    "no image": (lambda: ["--config.model.name=cnn"], "use model.name=mlp"),
+    "no sequence": (lambda: ["--config.model.name=rnn"], "use model.name=mlp"),
+    "heads": (
+        lambda: [
+            *saved(x=np.arange(600.0).reshape(60, 5, 2), y=Y),
+            *("--config.data.modality=sequence", "--config.model.name=transformer"),
+            "--config.model.heads=5",
+        ],
+        "use a width that is a multiple of 5",
+    ),
+    "block": (lambda: ["--config.sweep.block=3"], "one of 0, 1, 2, 4"),
     "splits": (lambda: ["--config.data.test=0.9"], "leave nothing to train on"),
 }
 

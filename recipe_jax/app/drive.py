@@ -64,6 +64,7 @@ def execute(
     """Carries out `stages` (modules of recipe/) on a workdir; the exit code."""
     task = load_task(config)
     objective = make_objective(config, task)
+    experiment.of_config(config, task.spec)  # what does not fit is refused before a file is written
     context = make_context(config, task, objective)
     record = _record(what, config=config, overrides=overrides, argv=argv, task=task, stages=stages)
     planned = plan.of_stages(stages, context)

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import export as jax_export
 
@@ -87,10 +86,7 @@ def _digests(folder: pathlib.Path) -> dict[str, str]:
 
 
 def _program(task: Task, config: Mapping[str, Any], weights: Any) -> Any:
-    static, numbers = experiment.split(config)
-    built = experiment.make_build(static, task.spec, 1)(
-        {name: jnp.float32(value) for name, value in numbers.items()}
-    )
+    built = experiment.of_config(config, task.spec)
 
     def predict(inputs: jax.Array) -> jax.Array:
         def member(each: Any) -> jax.Array:

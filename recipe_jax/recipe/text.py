@@ -100,9 +100,7 @@ def first_words(task: Task) -> tuple[str, ...]:
 def _carries(context: Context) -> bool:
     """Whether a window begins with what the model carries over from the one before."""
     config = configs.with_settings(context.config, context.carried)
-    static, numbers = experiment.split(config)
-    built = experiment.make_build(static, context.task.spec, 1)
-    return built(numbers).model.begin is not None
+    return experiment.of_config(config, context.task.spec).model.begin is not None
 
 
 def mistakes(context: Context, outputs: np.ndarray, test: Split) -> Iterator[Finding]:
