@@ -72,9 +72,19 @@ def make_build(
     return build
 
 
-def of_config(config: Mapping[str, Mapping[str, Any]], spec: Spec) -> Experiment:
-    """The one Experiment of a completed config; UserError where a part does not fit the task."""
-    static, numbers = split(config)
+def of_config(
+    config: Mapping[str, Mapping[str, Any]], spec: Spec, settings: Mapping[str, Any] | None = None
+) -> Experiment:
+    """The one Experiment of a completed config, with "section.key" -> value put in.
+
+    UserError where a part does not fit the task.
+    """
+    sections = {section: dict(config[section]) for section in FAMILIES}
+    for path, value in (settings or {}).items():
+        section, _, key = path.partition(".")
+        if section in sections:
+            sections[section][key] = value
+    static, numbers = split(sections)
     return make_build(static, spec, 1)({name: jnp.float32(n) for name, n in numbers.items()})
 
 

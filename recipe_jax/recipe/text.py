@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from recipe_jax import config as configs
 from recipe_jax import experiment
 from recipe_jax.checks import text_audit
 from recipe_jax.objectives.next_token import nats
@@ -99,8 +98,8 @@ def first_words(task: Task) -> tuple[str, ...]:
 
 def _carries(context: Context) -> bool:
     """Whether a window begins with what the model carries over from the one before."""
-    config = configs.with_settings(context.config, context.carried)
-    return experiment.of_config(config, context.task.spec).model.begin is not None
+    built = experiment.of_config(context.config, context.task.spec, context.carried)
+    return built.model.begin is not None
 
 
 def mistakes(context: Context, outputs: np.ndarray, test: Split) -> Iterator[Finding]:
