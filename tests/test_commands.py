@@ -241,6 +241,13 @@ BAD_DATA = {
         ],
         "use a width that is a multiple of 5",
     ),
+    "tokens": (
+        lambda: [
+            *("--config.data.name=text", "--config.objective.name=next_token"),
+            *("--config.model.name=mlp", "--config.model.width=8"),
+        ],
+        "use model.name=rnn or model.name=transformer",
+    ),
     "block": (lambda: ["--config.sweep.block=3"], "one of 0, 1, 2, 4"),
     "splits": (lambda: ["--config.data.test=0.9"], "leave nothing to train on"),
 }

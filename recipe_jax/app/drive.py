@@ -10,6 +10,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
+
 from recipe_jax import config as configs
 from recipe_jax import experiment, provenance, resolve, writers
 from recipe_jax.app import export, plan
@@ -64,7 +66,8 @@ def execute(
     """Carries out `stages` (modules of recipe/) on a workdir; the exit code."""
     task = load_task(config)
     objective = make_objective(config, task)
-    experiment.of_config(config, task.spec)  # what does not fit is refused before a file is written
+    # What does not fit the task is refused before a file is written.
+    jax.eval_shape(experiment.of_config(config, task.spec).model.init, jax.random.key(0))
     context = make_context(config, task, objective)
     record = _record(what, config=config, overrides=overrides, argv=argv, task=task, stages=stages)
     planned = plan.of_stages(stages, context)
