@@ -472,6 +472,32 @@ def test_a_closed_gate_is_exit_code_1_with_a_report(place, capsys):
     assert contents("w") == before
 
 
+def test_a_closed_gate_is_forced_by_the_same_command(place, monkeypatch):
+    def carried_out(*, force):
+        sections = {
+            **FAST,
+            "data": {"name": f"{__name__}:shuffled"},
+            "recipe": {**FAST["recipe"], "force": force},
+        }
+        return drive.execute(
+            what="run",
+            stages=(data, skeleton),
+            config=config.as_dict(config.complete(sections)),
+            overrides={},
+            workdir=place / "w",
+            argv=[],
+            console=console.Console(),
+        )
+
+    assert carried_out(force=False) == 1
+    monkeypatch.setattr(drive.Lanes, "_run", None)  # nothing is trained again
+    assert carried_out(force=True) == 0
+    assert json.loads((place / "w" / "config.json").read_text())["recipe"]["force"] is True
+    assert json.loads((place / "w" / "run.json").read_text())["status"] == "done"
+    with pytest.raises(UserError, match="force: True -> False"):
+        carried_out(force=False)
+
+
 # --- Prediction and report -------------------------------------------------------------------
 
 

@@ -208,13 +208,17 @@ class _Run:
         self.lanes.metrics.close()
         writers.rebuild_tensorboard(self.place.path)
         final = [result for result in self.results if result.weights is not None]
-        if not closed and final:
+        reached_the_end = number == len(stages) - 1
+        if final and (reached_the_end or not closed):
             export.save_model(self.place.path / "model", self.task, self.config, final)
             written += [f"model/{name}" for name in export.FILES]
         if closed:
-            self.console.line(
-                "  The gate is closed: mend this, or go on with --config.recipe.force.", "red"
+            way = (
+                "mend this."
+                if reached_the_end
+                else ("mend this, or go on: the same command with --config.recipe.force.")
             )
+            self.console.line(f"  The gate is closed: {way}", "red")
         code = GATE_CLOSED if closed else DONE
         record |= {
             "status": "gate closed" if closed else "done",

@@ -69,7 +69,8 @@ def load_model(folder: pathlib.Path) -> tuple[dict[str, Any], Any, Any]:
         return described, data_base.encoder_from_json(described["encoder"]), jax.jit(program.call)
     except FileNotFoundError as error:
         raise UserError(
-            f"There is no trained model in {folder}: has its run come to the end?"
+            f"There is no trained model in {folder}: its run has not come to the end, or a gate "
+            "closed before (--config.recipe.force goes on)."
         ) from error
     except Exception as error:
         raise UserError(

@@ -29,6 +29,10 @@ def predict(
     `length`, the text and as many characters more that the model writes (predict_text.py)."""
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"--out {out} must be a file in a folder that is there.")
+    if out.exists() and data.exists() and out.samefile(data):
+        raise UserError(f"--out {out} is the file of --data, which would be lost; name another.")
+    if not 0.0 <= temperature < float("inf"):
+        raise UserError(f"--temperature={temperature} must be a number of 0 or more.")
     described, encoder, program = export.load_model(workdir / "model")
     if described["modality"] == "text":
         if length:

@@ -124,10 +124,16 @@ def _refuse_foreign(
 
 def _resume(path: pathlib.Path, config: Mapping[str, Any], record: dict[str, Any]) -> Workdir:
     stored, old = read_json(path / "config.json"), read_json(path / "run.json")
-    for name, content, keys in (("config.json", stored, ("seed",)), ("run.json", old, RECORDED)):
+    for name, content, keys in (
+        ("config.json", stored, ("seed", "recipe")),
+        ("run.json", old, RECORDED),
+    ):
         if not isinstance(content, dict) or any(key not in content for key in keys):
             raise UserError(f"{path / name} is no run's; start anew with --overwrite.")
-    changed = configs.differences(stored, configs.to_data(config))
+    given = configs.to_data(config)
+    # To go on after a closed gate decides no bit of what was trained: it may be said afterwards.
+    forced = {**stored, "recipe": {**stored["recipe"], "force": True}}
+    changed = configs.differences(forced if given["recipe"]["force"] else stored, given)
     if changed:
         raise UserError(
             f"--workdir {path} belongs to another config ({'; '.join(changed[:5])}); choose "
@@ -155,4 +161,8 @@ def _resume(path: pathlib.Path, config: Mapping[str, Any], record: dict[str, Any
             "could not be continued; bring them back, or start anew with --overwrite."
         )
     kept = {key: old[key] for key in ("status", "exit_code", "test_openings", "stages", "written")}
+    if given != stored:
+        writers.write_json(path / "config.json", given)
+        if kept["status"] == "gate closed":
+            kept["status"] = "running"
     return Workdir(path, {**record, **kept}, resumed=True)

@@ -64,7 +64,8 @@ def run(context: Context) -> Stage:
     yield finding
     settings |= rungs[chosen]
     words = ", ".join(f"{path.split('.')[1]} {value}" for path, value in rungs[chosen].items())
-    told.append(f"{words}, the smallest rung that fits,")
+    why = "the largest tried" if chosen == len(rungs) - 1 else "the smallest that fits"
+    told.append(f"{words}, {why},")
     return Decision(summary=_goes_on(told), settings=settings)
 
 
@@ -173,12 +174,15 @@ def model_ladder(
     fits = means <= means.min() + NEAR_BEST * max(0.0, start - means.min())
     chosen = _smallest_without_cost(context, by_rung, fits)
     helps = means[-1] <= means[0] + HARMFUL * start
+    why = "is the smallest that fits, and as good on validation as any that does."
+    if chosen == len(rungs) - 1:
+        why = "is the largest tried, and no smaller one fits as well: a larger one may fit better."
     return chosen, Finding(
         check="model_ladder",
         row="FIT3 SKEL7",
         status=Status.PASS if helps else Status.WARN,
         summary=f"Training loss from {means[0]:.3g} ({words[0]}) to {means[-1]:.3g} ({words[-1]}); "
-        f"{words[chosen]} is the smallest that fits, and as good on validation as any that does.",
+        f"{words[chosen]} {why}",
         fault="" if helps else "E1",
         remedy="" if helps else "A larger model trains worse: look at the rate and at the init.",
         evidence={
