@@ -230,6 +230,14 @@ BAD_DATA = {
     "batch": (lambda: ["--config.train.batch_size=91"], "the 90 training examples; use at most 90"),
     "objective": (lambda: ["--config.objective.name=regression"], "objective.name=classification"),
     "quantities": (lambda: ["--config.data.name=diabetes"], "objective.name=regression"),
+    "one-hot": (
+        lambda: [*saved(x=X, y=np.eye(3)[Y]), "--config.data.task=classification"],
+        "targets.argmax(-1)",
+    ),
+    "no classes": (
+        lambda: [*saved(x=X, y=X[:, 0]), "--config.data.task=classification"],
+        "say data.task=regression",
+    ),
     "class": (lambda: ["--config.data.classes=setoza"], "did you mean setosa?"),
     "no image": (lambda: ["--config.model.name=cnn"], "use model.name=mlp"),
     "no sequence": (lambda: ["--config.model.name=rnn"], "use model.name=mlp"),
@@ -543,6 +551,8 @@ BAD_EXAMPLES = {
     "no data flag": (lambda: [], "--data new.csv"),
     "column": (lambda: new(csv([*NAMES[:3], "petal wdth"])), "no column 'petal width (cm)'"),
     "text": (lambda: new(csv(rows=[["x", 1, 2, 3]])), "'sepal length (cm)'"),
+    "itself": (lambda: [*new(csv()), "--out=new.csv"], "which would be lost"),
+    "temperature": (lambda: [*new(csv()), "--temperature=nan"], "a number of 0 or more"),
     "missing cell": (lambda: new(csv(rows=[["", 1, 2, 3]])), "'sepal length (cm)'"),
     "header only": (lambda: new(csv(rows=[])), "no rows"),
     "empty": (lambda: new(b""), "empty"),

@@ -534,6 +534,13 @@ def test_a_small_rung_that_costs_validation_is_passed_over():
     assert overfit.model_ladder(context_of(), rungs, by_rung)[0] == 1
 
 
+def test_a_ladder_says_when_its_largest_rung_is_chosen():
+    chosen, finding = climbed([0.9, 0.6, 0.3, 0.01])
+    assert chosen == 3 and "32 is the largest tried" in finding.summary
+    chosen, finding = climbed([0.9, 0.1, 0.1, 0.1])
+    assert chosen == 1 and "8 is the smallest that fits" in finding.summary
+
+
 def test_a_ladder_that_harms_or_diverges():
     harmed = climbed([0.1, 0.2, 0.3, 0.5])[1]
     assert (harmed.status, harmed.fault) == (Status.WARN, "E1")

@@ -34,6 +34,7 @@ from recipe_jax.types import (
     Model,
     Outputs,
     Spec,
+    Split,
     Trial,
     Trials,
     UserError,
@@ -172,6 +173,7 @@ def test_the_fingerprint_follows_the_content(file):
     [
         (b"abc\xff" * 50, {}, ("UTF-8", "byte 3", "0xff")),
         (b"", {}, ("empty",)),
+        (b"a" * 500, {}, ("one character only", "nothing to learn")),
         (b"abcdefgh", {}, ("8 characters", "data.window")),
         (b"ab" * 100, {"window": 500}, ("window of 500 needs 501",)),
         (b"ab" * 100, {"validation": 0.004}, ("data.validation=0.004", "leaves 1")),
@@ -325,6 +327,27 @@ def test_windows_move_only_where_they_are_asked_to():
     limited, plain = trained(True, limit=8)[0], trained(False, limit=8)[0]
     assert not np.array_equal(fixed.params["in"], moved.params["in"])
     jax.tree.map(np.testing.assert_array_equal, limited, plain)
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "spread", "status"),
+    [(2.0, 1.5, 0.3, "PASS"), (2.0, 2.0, 0.01, "WARN"), (1.9, 2.0, 2.0, "PASS")],
+)
+def test_context_is_worth_nothing_only_where_that_is_beyond_doubt(
+    file, early, late, spread, status
+):
+    model = {"name": "rnn", "width": 4, "embedding": 4}
+    given = configs.as_dict(configs.complete(config(file, data={"window": 20}, model=model)))
+    task = drive.load_task(given)
+    context = drive.make_context(given, task, drive.make_objective(given, task))
+    means = np.where(np.arange(20) < text_stage.EARLY, early, late)
+    surprise = means + spread * np.random.default_rng(0).normal(size=(30, 20))
+    surprise = np.maximum(surprise, 1e-3)
+    outputs = np.full((30, 20, task.spec.num_outputs), -30.0, np.float32)
+    outputs[..., 1], outputs[..., 2] = -surprise, np.log(-np.expm1(-surprise))
+    rows = np.zeros((30, 20), np.int32)
+    finding = next(text_stage.mistakes(context, outputs, Split(rows, rows + 1, np.arange(30))))
+    assert finding.check == "loss_by_position" and finding.status.name == status
 
 
 # --- States carried on -----------------------------------------------------------------------

@@ -55,7 +55,7 @@ def predict(argv: Sequence[str]) -> int:
 
     if not own.workdir or not own.data:
         raise UserError("Say whose model and which data: --workdir runs/digits --data new.csv")
-    out = pathlib.Path(own.out)
+    out = pathlib.Path(own.out or ("going_on.txt" if own.length else "predictions.csv"))
     count = app_predict.predict(
         pathlib.Path(own.workdir),
         pathlib.Path(own.data),
@@ -63,7 +63,8 @@ def predict(argv: Sequence[str]) -> int:
         length=own.length,
         temperature=own.temperature,
     )
-    Console().line(f"{count} prediction{'s' * (count != 1)} in {out}")
+    what = "character" if own.length else "prediction"
+    Console().line(f"{count} {what}{'s' * (count != 1)} in {out}")
     return 0
 
 
@@ -151,7 +152,9 @@ def _predict_flags(own: flags.FlagValues) -> None:
         "examples: .csv, .tsv, .parquet, .npy, .npz, idx, images, or a text",
         flag_values=own,
     )
-    flags.DEFINE_string("out", "predictions.csv", "where to write the table", flag_values=own)
+    flags.DEFINE_string(
+        "out", None, "where to write (predictions.csv; with --length going_on.txt)", flag_values=own
+    )
     flags.DEFINE_integer(
         "length",
         0,

@@ -97,7 +97,7 @@ def examine(
     elif behind:
         status = Status.WARN
         remedy = (
-            f"Not yet better than {' and '.join(behind)}: the rate and the length of the training "
+            f"Not yet better than {', '.join(behind)}: the rate and the length of the training "
             "are the first suspects."
         )
     listed = ", ".join(f"{name} {score:.4g}" for name, score in found.items())
@@ -136,8 +136,8 @@ def _behind_the_prior(trivial: str, losses: np.ndarray, prior_loss: float) -> tu
             )
         if _curves.upper_end(gains) >= LEAST_GAIN * abs(prior_loss):
             return Status.WARN, (
-                f"Not better than {trivial} by this score: with a rare class, or with so few "
-                "examples or seeds, that does not tell."
+                f"Not better than {trivial} by this score, though the loss gains on the prior's: "
+                "train longer; with few examples or seeds or a rare class it may mean little."
             )
     return Status.FAIL, (
         f"Not better than {trivial}: are labels and inputs still aligned, does the gradient reach "

@@ -48,10 +48,15 @@ def target_balance(task: Task) -> Finding:
     validation = np.bincount(task.validation.targets, minlength=count)
     rarest, commonest = int(train.argmin()), int(train.argmax())
     ratio = train[rarest] / max(1, train[commonest])
+    told = (
+        f"the rarest, {task.class_names[rarest]!r}, has {train[rarest]} training examples, the "
+        f"commonest, {task.class_names[commonest]!r}, {train[commonest]}."
+    )
+    if train[rarest] == train[commonest]:
+        told = f"each has {train[rarest]} training examples."
     return judge(
         ratio >= RARE_CLASS_RATIO,
-        f"{count} classes; the rarest, {task.class_names[rarest]!r}, has {train[rarest]} training "
-        f"examples, the commonest, {task.class_names[commonest]!r}, {train[commonest]}.",
+        f"{count} classes; {told}",
         otherwise=Status.WARN,
         check="class_counts",
         row="DATA1 DATA9",

@@ -18,6 +18,12 @@ MEANING = {
 }
 
 
+def _meaning(keyword: Keyword) -> str:
+    if keyword.type is tuple and keyword.item is not None and keyword.item.type is str:
+        return "a tuple, such as ('one', 'two') or ('one',)"
+    return MEANING[keyword.type]
+
+
 def checked(path: str, keyword: Keyword, value: Any) -> Any:
     """The value as the keyword's type, or UserError. An int is a float; a bool is not an int; None
     is where the default is None."""
@@ -36,7 +42,7 @@ def checked(path: str, keyword: Keyword, value: Any) -> Any:
     if not exact:
         raise UserError(
             f"config.{path}={value!r} is of type {type(value).__name__}; it must be "
-            f"{MEANING[wanted]} ({wanted.__name__})."
+            f"{_meaning(keyword)} ({wanted.__name__})."
         )
     return _in_range(path, keyword, value)
 

@@ -17,7 +17,10 @@ def locate(path: str, *, key: str, folder: bool = False) -> pathlib.Path:
         if found.is_dir():
             if folder:
                 return found
-            raise UserError(f"{key}: {path} is a folder; name a file in it.")
+            raise UserError(
+                f"{key}: {path} is a folder; name a file in it (class folders of images are "
+                "data.name=images)."
+            )
         if found.stat().st_size == 0:
             raise UserError(f"{key}: {path} is empty (0 bytes); save it again.")
         with found.open("rb"):

@@ -58,6 +58,11 @@ def prepare(
     count["training"] = kept * window + 1
 
     symbols = {name: raw[start[name] : start[name] + count[name]] for name in start}
+    if len(np.unique(symbols["training"])) == 1:
+        raise UserError(
+            f"{stream.name} holds one {stream.unit} only, over and over, for training: there is "
+            "nothing to learn; use another text."
+        )
     encoder = stream.fit(symbols["training"])
     tokens = {name: encoder.encode(part) for name, part in symbols.items()}
     splits = {name: _split(part, window, start[name]) for name, part in tokens.items()}

@@ -32,7 +32,8 @@ def interpret(values: np.ndarray, *, task: str, name: str) -> Targets:
         return Targets("regression", columns, ())
     if values.ndim != 1:
         raise UserError(
-            f"The target {name!r} has shape {values.shape}; classes need one number an example."
+            f"The target {name!r} has shape {values.shape}; classes need one number an example, "
+            "such as targets.argmax(-1) where a 1 marks the class."
         )
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         bad = np.flatnonzero(~np.isfinite(values))
@@ -41,6 +42,11 @@ def interpret(values: np.ndarray, *, task: str, name: str) -> Targets:
             "correct or remove those examples."
         )
     levels, classes = np.unique(values, return_inverse=True)
+    if values.dtype.kind == "f" and len(levels) > len(values) // 2:
+        raise UserError(
+            f"The target {name!r} holds {len(levels)} different quantities in {len(values)} "
+            "examples, no classes; say data.task=regression and objective.name=regression."
+        )
     return Targets("classification", classes.astype(np.int32), tuple(map(_class_name, levels)))
 
 

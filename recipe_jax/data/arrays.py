@@ -129,7 +129,7 @@ def _load(file: IO[bytes] | io.BufferedIOBase, name: str, *, size: int) -> np.nd
     if dtype.hasobject:
         raise UserError(
             f"{name} holds pickled Python objects, which could run code when loaded; "
-            "save plain numbers or text instead."
+            "save plain numbers or text instead, sequences padded or cut to one length."
         )
     declared = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if file.tell() + declared > size:

@@ -98,7 +98,8 @@ def mistakes(context: Context, outputs: np.ndarray, test: Split) -> Iterator[Fin
         row="DATA10",
         status=Status.PASS,
         summary=f"The {len(worst)} test examples with the largest loss, from "
-        f"{losses[worst[0]]:.3g} down.",
+        f"{losses[worst[0]]:.3g} down"
+        + (", of targets normalised." if task.spec.kind == "regression" else "."),
         evidence=data_audit.picture(task, test, worst)
         | {"predicted": said_words, "losses": losses[worst]},
     )

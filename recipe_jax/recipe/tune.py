@@ -60,7 +60,8 @@ def run(context: Context) -> Stage:
     words = ", ".join(
         f"{path.split('.')[1]} {value:.3g}" for path, value in finalists[winner].items()
     )
-    return Decision(summary=f"Going on with {words}.", settings=finalists[winner])
+    stays = "the present setting, " if finalists[winner] == present else ""
+    return Decision(summary=f"Going on with {stays}{words}.", settings=finalists[winner])
 
 
 def planned(context: Context) -> list[Planned]:
@@ -128,8 +129,9 @@ def _finding(
         summary=f"{len(results)} settings ({diverged} diverged): the best single run reaches a "
         f"validation {metric.metric} of {scores[order[0]]:.4g} (training "
         f"{final(fit, 'train/' + metric.metric):.4g}), the present setting {scores[0]:.4g}; "
-        f"measured again on {len(FINAL_SEEDS)} new seeds the winner has "
-        f"{metric.sign() * mean:.4g}.",
+        f"measured again on {len(FINAL_SEEDS)} new seeds "
+        + ("the present one is the best, with " if winner == settings[0] else "the winner has ")
+        + f"{metric.sign() * mean:.4g}.",
         evidence={
             "axes": {
                 axis.path: {"values": [each[axis.path] for each in settings], "log": axis.log}

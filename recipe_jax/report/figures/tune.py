@@ -1,5 +1,6 @@
 """The search: each axis against the score."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,21 @@ def random_search(evidence: Mapping[str, Any]) -> list[Drawing]:
     ]
 
 
+def _on_log(values: list[Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Places on a logarithmic axis, and the axis: 0 stands left of all others, under its name."""
+    positive = [value for value in values if value is not None and value > 0]
+    if not positive:
+        return values, {}
+    low, high = min(positive), max(positive)
+    axis = {**_style.LOG, "dtick": "D2" if high < 30 * low else 1}
+    if len(positive) == len(values):
+        return values, axis
+    zero, decades = low / 4, range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+    ticks = [zero, *(10.0**n for n in decades)]
+    axis = {"type": "log", "tickvals": ticks, "ticktext": ["0", *(f"1e{n}" for n in decades)]}
+    return [value or zero for value in values], axis
+
+
 def _slice(
     axis: Mapping[str, Any],
     scores: np.ndarray,
@@ -44,6 +60,9 @@ def _slice(
     )
     choices = sorted({str(value) for value in values}) if words else []
     places = [choices.index(str(value)) for value in values] if words else values
+    layout: dict[str, Any] = _style.named_axis(choices, limit=14) if words else {}
+    if axis.get("log") and not words:
+        places, layout = _on_log(values)
     finite = np.isfinite(scores)
     worst = scores[finite].min() if maximise else scores[finite].max()
     traces = []
@@ -72,9 +91,6 @@ def _slice(
             ring = {"symbol": "circle-open", "size": 14, "line": {"width": 2.5}}
             spot = [places[place]], [float(scores[place])]
             traces.append(_style.dots(*spot, name=name, colour=colour, marker=ring))
-    layout: dict[str, Any] = _style.named_axis(choices, limit=14) if words else {}
-    if axis.get("log") and not words:
-        layout = _style.LOG
     return _style.frame(
         *traces, caption=caption, height=250, xaxis=layout, showlegend=len(traces) > 1
     )
