@@ -481,7 +481,7 @@ def test_a_closed_gate_is_exit_code_1_with_a_report(place, capsys):
 
 
 def test_a_closed_gate_is_forced_by_the_same_command(place, monkeypatch):
-    def carried_out(*, force):
+    def carried_out(*, force, workdir="w"):
         sections = {
             **FAST,
             "data": {"name": f"{__name__}:shuffled"},
@@ -492,14 +492,18 @@ def test_a_closed_gate_is_forced_by_the_same_command(place, monkeypatch):
             stages=(data, skeleton),
             config=config.as_dict(config.complete(sections)),
             overrides={},
-            workdir=place / "w",
+            workdir=place / workdir,
             argv=[],
             console=console.Console(),
         )
 
     assert carried_out(force=False) == 1
+    shutil.copytree(place / "w", place / "killed")
     monkeypatch.setattr(drive.Lanes, "_run", None)  # nothing is trained again
     assert carried_out(force=True) == 0
+    # One that was killed after it had written the config, and nothing more, goes on too.
+    shutil.copy(place / "w" / "config.json", place / "killed")
+    assert carried_out(force=True, workdir="killed") == 0
     assert json.loads((place / "w" / "config.json").read_text())["recipe"]["force"] is True
     assert json.loads((place / "w" / "run.json").read_text())["status"] == "done"
     with pytest.raises(UserError, match="force: True -> False"):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sequence_specs import TEXT
 
 from recipe_jax import resolve, types
 
@@ -25,13 +26,6 @@ TABLE = types.Spec(
 )
 SEQUENCES = types.Spec(
     kind="classification", input_shape=(7, 2), num_outputs=3, prior=(0.5, 0.25, 0.25)
-)
-TEXT = types.Spec(
-    kind="next_token",
-    input_shape=(7,),
-    num_outputs=5,
-    prior=(0.4, 0.3, 0.1, 0.1, 0.1),
-    input_dtype="int32",
 )
 FAMILIES = ("models", "objectives", "optim", "schedules", "augment")
 PLUGINS = [(family, name) for family in FAMILIES for name in resolve.plugins(family)]

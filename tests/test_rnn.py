@@ -7,21 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from sequence_specs import NUMBERS, SERIES, TEXT, TOKENS
 
 from recipe_jax import types
 from recipe_jax.models import _recurrence, cnn, linear, mlp, rnn
 
 KEY = jax.random.key(0)
-TEXT = types.Spec(
-    kind="next_token",
-    input_shape=(7,),
-    num_outputs=5,
-    prior=(0.4, 0.3, 0.1, 0.1, 0.1),
-    input_dtype="int32",
-)
-SERIES = types.Spec(kind="regression", input_shape=(6, 3), num_outputs=2, prior=(0.0, 0.0))
-TOKENS = jax.random.randint(KEY, (4, 7), 0, 5)
-NUMBERS = jax.random.normal(KEY, (4, 6, 3))
 CELLS = ("gru", "lstm")
 
 

@@ -296,6 +296,20 @@ def trained(windows, *, num_steps=6, moving=None, limit=12):
     return chunk(moving or begin(), key, view, jnp.float32(1.0), stream())
 
 
+def by_itself(built, key):
+    """A training step that reads its stretches of the stream by itself: (moving, pieces, by how
+    many tokens late, number)."""
+    train_step = jax.jit(make_train_step(built))
+
+    def step(moving, pieces, late, number):
+        places = np.minimum(pieces * 5 + late, 55)[:, None] + np.arange(5)
+        batch = Arrays(jnp.asarray(places, jnp.int32), jnp.asarray(places + 1, jnp.int32))
+        step_keys = StepKeys(*(keys.derive(key, name, number) for name in StepKeys._fields))
+        return train_step(moving, batch, jnp.float32(1.0), step_keys)
+
+    return step
+
+
 def test_chunks_make_the_run_and_the_chunk_is_the_loop():
     whole, records = trained(True)
     some, first = trained(True, num_steps=3)
@@ -303,22 +317,14 @@ def test_chunks_make_the_run_and_the_chunk_is_the_loop():
     jax.tree.map(np.testing.assert_array_equal, whole, rest)
     losses = np.concatenate([first.loss, second.loss])
     np.testing.assert_array_equal(records.loss, losses)
-    # The loop that reads stretches of the stream by itself.
-    key, tokens = keys.lane_key(0, 3), np.arange(61)
-    moving, step = begin(), jax.jit(make_train_step(experiment()))
+    key = keys.lane_key(0, 3)
+    moving, step = begin(), by_itself(experiment(), key)
     for i in range(6):
         rows = batches.batch_indices(
             keys.derive(key, "order"), i, batch_size=4, num_examples=12, limit=12
         )
         late = drawn(i, 1, key=keys.derive(key, "phases"))[0]
-        start = np.minimum(np.asarray(rows) * 5 + late, 55)
-        places = start[:, None] + np.arange(5)
-        moving, record = step(
-            moving,
-            Arrays(jnp.asarray(tokens[places], jnp.int32), jnp.asarray(places + 1, jnp.int32)),
-            jnp.float32(1.0),
-            StepKeys(*(keys.derive(key, name, i) for name in StepKeys._fields)),
-        )
+        moving, record = step(moving, np.asarray(rows), late, i)
         np.testing.assert_allclose(record.loss, records.loss[i], rtol=1e-5)
 
 
@@ -419,17 +425,11 @@ def test_training_carries_on_and_the_chunk_is_the_loop():
         window=5,
         limit=12,
     )
-    step, tokens = jax.jit(make_train_step(built)), np.arange(61)
+    step = by_itself(built, key)
     for i, (pieces, late, begins) in enumerate(zip(*map(np.asarray, reading))):
         if begins:
             moving = moving._replace(model_state=built.model.begun(state, 4))
-        places = np.minimum(pieces * 5 + late, 55)[:, None] + np.arange(5)
-        moving, record = step(
-            moving,
-            Arrays(jnp.asarray(tokens[places], jnp.int32), jnp.asarray(places + 1, jnp.int32)),
-            jnp.float32(1.0),
-            StepKeys(*(keys.derive(key, name, i) for name in StepKeys._fields)),
-        )
+        moving, record = step(moving, pieces, late, i)
         np.testing.assert_allclose(record.loss, records.loss[i], rtol=1e-5)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), moving, after)
 

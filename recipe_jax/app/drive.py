@@ -213,12 +213,9 @@ class _Run:
             export.save_model(self.place.path / "model", self.task, self.config, final)
             written += [f"model/{name}" for name in export.FILES]
         if closed:
-            way = (
-                "mend this."
-                if reached_the_end
-                else ("mend this, or go on: the same command with --config.recipe.force.")
-            )
-            self.console.line(f"  The gate is closed: {way}", "red")
+            more = ", or go on: the same command with --config.recipe.force"
+            way = "mend this" if reached_the_end else "mend this" + more
+            self.console.line(f"  The gate is closed: {way}.", "red")
         code = GATE_CLOSED if closed else DONE
         record |= {
             "status": "gate closed" if closed else "done",

@@ -163,6 +163,7 @@ def _resume(path: pathlib.Path, config: Mapping[str, Any], record: dict[str, Any
     kept = {key: old[key] for key in ("status", "exit_code", "test_openings", "stages", "written")}
     if given != stored:
         writers.write_json(path / "config.json", given)
-        if kept["status"] == "gate closed":
-            kept["status"] = "running"
+    # Forced, no gate closes: this one did before force was said, if in a command killed since.
+    if kept["status"] == "gate closed" and given["recipe"]["force"]:
+        kept["status"] = "running"
     return Workdir(path, {**record, **kept}, resumed=True)
