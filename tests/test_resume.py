@@ -325,6 +325,16 @@ def test_what_was_deleted_is_written_again(undisturbed, trained, name):
     assert_same_run(trained, undisturbed("train"))
 
 
+def test_what_a_kill_left_half_written_is_swept_up(undisturbed, trained):
+    """A file is written beside its place and moved there: a kill between the two leaves it."""
+    for name in (".findings.json.999.tmp", ".run.json.7.tmp", "model/.model.json.999.tmp"):
+        (trained / name).write_text("[{")
+    (trained / "mine.tmp").touch()
+    assert again(trained) == 0
+    (trained / "mine.tmp").unlink()
+    assert_same_run(trained, undisturbed("train"))
+
+
 def test_a_finished_run_is_left_alone(trained):
     def times():
         return {p: p.stat().st_mtime_ns for p in trained.rglob("*") if p.is_file()}

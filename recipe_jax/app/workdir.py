@@ -4,7 +4,7 @@ import json
 import pathlib
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from recipe_jax import config as configs
@@ -66,15 +66,14 @@ def open_workdir(
         found = {p.name for p in path.iterdir()} if path.is_dir() else set()
         if found >= {"config.json", "run.json"}:
             if not overwrite:
-                return _resume(path, config, record)
+                resumed = _resume(path, config, record)
+                _remove(path, (name for name in found - {*OURS} if _ours(name)))
+                for half_written in (path / "model").glob(".*.tmp"):
+                    half_written.unlink()
+                return resumed
         elif found:
             _refuse_foreign(path, found, config, overwrite=overwrite)
-        for name in sorted(filter(_ours, found)):
-            target = path / name
-            if target.is_dir() and not target.is_symlink():
-                shutil.rmtree(target)
-            else:
-                target.unlink()
+        _remove(path, filter(_ours, found))
         path.mkdir(parents=True, exist_ok=True)
         writers.write_json(path / "config.json", configs.to_data(config))
         new = Workdir(path, record, resumed=False)
@@ -98,6 +97,16 @@ def _ours(name: str) -> bool:
     """A run writes files of this name; a kill may leave one that it had not finished writing."""
     unfinished = UNFINISHED.fullmatch(name)
     return (unfinished[1] if unfinished else name) in OURS
+
+
+def _remove(path: pathlib.Path, names: Iterable[str]) -> None:
+    """Files and whole folders of a workdir; what a link points to stays."""
+    for name in sorted(names):
+        target = path / name
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
 
 
 def _refuse_foreign(
