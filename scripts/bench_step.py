@@ -24,8 +24,8 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, PartitionSpec
 
+from recipe_jax import assembly
 from recipe_jax import config as configs
-from recipe_jax import experiment
 from recipe_jax.app import drive
 from recipe_jax.app.lanes import cut
 from recipe_jax.sweep import plan, population
@@ -101,8 +101,8 @@ def of_package(
     config: dict[str, Any], rounds: int, task: Task, *, lanes: int, steps: int = STEPS
 ) -> tuple[Callable[[], Any], int]:
     """Training by this package, rounds of so many steps, and the width of its blocks."""
-    static, numbers = experiment.split(config)
-    build = experiment.make_build(static, task.spec, rounds * steps)
+    static, numbers = assembly.split(config)
+    build = assembly.make_build(static, task.spec, rounds * steps)
     batch, model = config["train"]["batch_size"], build(numbers).model
 
     def forward(params: Any, x: Any) -> Any:

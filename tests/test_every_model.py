@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from test_lanes import same_bits
 
+from recipe_jax import assembly, resolve
 from recipe_jax import config as configs
-from recipe_jax import experiment, resolve
 from recipe_jax.app import drive, lanes
 from recipe_jax.app.signals import Interrupted, Signals
 from recipe_jax.sweep import plan
@@ -52,7 +52,7 @@ def test_a_stop_changes_no_bit_of_any_model(name, kind, tmp_path, monkeypatch):
     config = given(name, data if kind == "text" else {"name": "digits", "max_examples": 200})
     task = drive.load_task(config)
     try:
-        jax.eval_shape(experiment.of_config(config, task.spec).model.init, jax.random.key(0))
+        jax.eval_shape(assembly.of_config(config, task.spec).model.init, jax.random.key(0))
     except UserError:
         pytest.skip(f"{name} is no model for {kind}")
     trials = tuple(Trial(seed=i) for i in range(3))

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from recipe_jax import assembly, keys
 from recipe_jax import config as configs
-from recipe_jax import experiment, keys
 from recipe_jax.app import drive, export, predict
 from recipe_jax.data import base as data_base
 from recipe_jax.data import table
@@ -40,8 +40,8 @@ def mixed_csv(folder: pathlib.Path, target="class") -> pathlib.Path:
 
 def make(config, task):
     """Members with made-up weights: initial ones, shaken so that no two predict alike."""
-    static, numbers = experiment.split(config)
-    built = experiment.make_build(static, task.spec, 1)(numbers)
+    static, numbers = assembly.split(config)
+    built = assembly.make_build(static, task.spec, 1)(numbers)
     members = []
     for seed in range(MEMBERS):
         weights = jax.jit(built.model.init)(keys.lane_key(0, seed))

@@ -8,14 +8,14 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parent.parent / "recipe_jax"
 PURE = [
     *("recipe", "checks", "sweep", "train", "feed", "data", "models", "objectives", "optim"),
-    *("schedules", "augment", "search", "ensemble", "experiment"),
+    *("schedules", "augment", "search", "ensemble", "assembly", "program"),
     *("types", "keys", "trees", "resolve", "gate", "adapters"),
 ]
 # Lower numbers are lower layers; a module imports its own layer or lower ones.
 LAYER = {
     **dict.fromkeys(("types",), 0),
     **dict.fromkeys(("keys", "trees", "resolve", "gate"), 1),
-    **dict.fromkeys(("adapters", "experiment", "ensemble"), 2),
+    **dict.fromkeys(("adapters", "assembly", "ensemble", "program"), 2),
     **dict.fromkeys(["data", "models", "objectives", "optim", "schedules", "augment", "search"], 3),
     **dict.fromkeys(("feed",), 4),
     **dict.fromkeys(("train",), 5),
@@ -23,7 +23,8 @@ LAYER = {
     **dict.fromkeys(("checks",), 7),
     **dict.fromkeys(("recipe",), 8),
     **dict.fromkeys(("writers", "provenance", "checkpoint", "config", "report"), 9),
-    **dict.fromkeys(("app",), 10),
+    **dict.fromkeys(("diagnosis",), 10),
+    **dict.fromkeys(("app",), 11),
 }
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import jax
 
+from recipe_jax import assembly, provenance, resolve, writers
 from recipe_jax import config as configs
-from recipe_jax import experiment, provenance, resolve, writers
 from recipe_jax.app import export, plan
 from recipe_jax.app.console import Console
 from recipe_jax.app.lanes import Lanes
@@ -67,7 +67,7 @@ def execute(
     task = load_task(config)
     objective = make_objective(config, task)
     # What does not fit the task is refused before a file is written.
-    jax.eval_shape(experiment.of_config(config, task.spec).model.init, jax.random.key(0))
+    jax.eval_shape(assembly.of_config(config, task.spec).model.init, jax.random.key(0))
     context = make_context(config, task, objective)
     record = _record(what, config=config, overrides=overrides, argv=argv, task=task, stages=stages)
     planned = plan.of_stages(stages, context)
@@ -132,7 +132,7 @@ def make_context(config: Mapping[str, Any], task: Task, objective: Objective) ->
     search = resolve.resolve("search", section.pop("name"))(**section)
     known = {
         f"{part}.{key}": keyword
-        for part in experiment.FAMILIES
+        for part in assembly.FAMILIES
         for key, keyword in configs.section_keywords(part, config[part]["name"]).items()
     }
     for axis in search.axes:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax import export as jax_export
 
-from recipe_jax import checkpoint, ensemble, experiment, trees, writers
+from recipe_jax import assembly, checkpoint, ensemble, trees, writers
 from recipe_jax import config as configs
 from recipe_jax.data import base as data_base
 from recipe_jax.train.evaluate import outputs_over
@@ -87,7 +87,7 @@ def _digests(folder: pathlib.Path) -> dict[str, str]:
 
 
 def _program(task: Task, config: Mapping[str, Any], weights: Any) -> Any:
-    built = experiment.of_config(config, task.spec)
+    built = assembly.of_config(config, task.spec)
 
     def predict(inputs: jax.Array) -> jax.Array:
         def member(each: Any) -> jax.Array:

@@ -17,11 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from recipe_jax import assembly, ensemble, keys, trees, writers
 from recipe_jax import config as configs
-from recipe_jax import ensemble, experiment, keys, trees, writers
 from recipe_jax.app.signals import Signals
+from recipe_jax.assembly import Static
 from recipe_jax.checkpoint import Checkpoints, Restored, flatten, unflatten
-from recipe_jax.experiment import Static
 from recipe_jax.feed import batches
 from recipe_jax.sweep import plan, population
 from recipe_jax.train import settings
@@ -162,7 +162,7 @@ class Lanes:
     def _prepare(self, stage: str, group: Group, keep: str) -> Ready:
         """What is stored of a group; where it is not finished, its programs begin to compile."""
         length = group.kind.length
-        build = experiment.make_build(group.kind.static, self.task.spec, max(1, length.num_steps))
+        build = assembly.make_build(group.kind.static, self.task.spec, max(1, length.num_steps))
         layout = self._layout(build, group)
         store = Checkpoints(
             self.workdir / "checkpoints" / f"{stage}-{self._digest(group, layout, keep)}",
@@ -180,7 +180,7 @@ class Lanes:
         found: dict[Kind, Group] = {}
         for place, trial in enumerate(request.trials):
             config = configs.with_settings(self.config, trial.settings)
-            static, numbers = experiment.split(config)
+            static, numbers = assembly.split(config)
             length = settings.length(
                 epochs=request.epochs,
                 batch_size=config["train"]["batch_size"],
@@ -367,7 +367,7 @@ class Lanes:
         if not length.rounds:
             return Programs(mesh, self._compiled[begin_key], None)
         round_key = (kind.static, kind.batch_size, length.steps_per_round, kind.patience)
-        round_key += (experiment.horizon(kind.static, length.num_steps), layout.rounds, *place)
+        round_key += (assembly.horizon(kind.static, length.num_steps), layout.rounds, *place)
         if round_key not in self._compiled:
             one_round = make_round(
                 build,
@@ -422,8 +422,8 @@ class Lanes:
     def _outputs_of(self, result: Result, split: Split) -> np.ndarray:
         assert result.weights is not None, "the request that trained it must keep its weights"
         config = configs.with_settings(self.config, result.trial.settings)
-        static, numbers = experiment.split(config)
-        build = experiment.make_build(static, self.task.spec, 1)
+        static, numbers = assembly.split(config)
+        build = assembly.make_build(static, self.task.spec, 1)
 
         def run(numbers: Any, weights: Any, inputs: Any) -> Any:
             params, model_state = weights
@@ -447,8 +447,8 @@ class Lanes:
         """
         first, encoder, spec = request.results[0], self.task.encoder, self.task.spec
         config = configs.with_settings(self.config, first.trial.settings)
-        static, numbers = experiment.split(config)
-        build = experiment.make_build(static, spec, 1)
+        static, numbers = assembly.split(config)
+        build = assembly.make_build(static, spec, 1)
         (window,) = spec.input_shape
         told = [encoder.encode(prompt)[-window:] for prompt in request.prompts]
         prompts = np.zeros((len(told), window), np.int32)

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from recipe_jax import checkpoint, resolve
+from recipe_jax.assembly import FAMILIES
 from recipe_jax.data import base as data_base
-from recipe_jax.experiment import FAMILIES
 from recipe_jax.recipe.settings import Recipe
 from recipe_jax.resolve import Keyword
 from recipe_jax.sweep.plan import Sweep

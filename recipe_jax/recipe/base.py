@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from recipe_jax.experiment import FAMILIES
+from recipe_jax.assembly import FAMILIES
 from recipe_jax.recipe.settings import Recipe
 from recipe_jax.resolve import keywords, resolve
 from recipe_jax.search.base import Search

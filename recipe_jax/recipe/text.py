@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from recipe_jax import experiment
+from recipe_jax import assembly
 from recipe_jax.checks import text_audit
 from recipe_jax.objectives.next_token import nats
 from recipe_jax.recipe.base import Context, Interval
@@ -110,7 +110,7 @@ def _gain_of_context(surprise: np.ndarray, asked: np.ndarray) -> tuple[float, fl
 
 def _carries(context: Context) -> bool:
     """Whether a window begins with what the model carries over from the one before."""
-    built = experiment.of_config(context.config, context.task.spec, context.carried)
+    built = assembly.of_config(context.config, context.task.spec, context.carried)
     return built.model.begin is not None
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from recipe_jax import config, experiment
+from recipe_jax import assembly, config
 from recipe_jax.train.step import Moving, StepKeys, make_train_step
 from recipe_jax.types import Arrays, Spec
 
@@ -15,7 +15,7 @@ SPEC = Spec(kind="classification", input_shape=(4,), num_outputs=3, prior=(0.2, 
 
 def split(**settings):
     completed = config.as_dict(config.complete({"optim": {"name": "sgd"}}))
-    return experiment.split(config.with_settings(completed, settings))
+    return assembly.split(config.with_settings(completed, settings))
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_zero_is_traced_where_it_is_a_value_among_others():
 def test_a_penalty_that_is_off_leaves_no_work_in_the_step():
     def operations(l2: float) -> int:
         static, numbers = split(**{"objective.l2": l2, "model.width": 5})
-        built = experiment.make_build(static, SPEC, 10)(numbers)
+        built = assembly.make_build(static, SPEC, 10)(numbers)
         step = make_train_step(built)
         params, state = built.model.init(jax.random.key(0))
 
