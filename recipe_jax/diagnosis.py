@@ -1,1 +1,186 @@
-"""diagnose."""
+"""diagnose: all checks on one program, and the causes among what they find, best first."""
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from recipe_jax import checks, writers
+from recipe_jax.probes.facts import Crashed, Facts, NotGiven
+from recipe_jax.program import Program
+from recipe_jax.types import Finding, Status
+
+CERTAINTIES = ("exact", "statistical", "heuristic", "outcome")
+FAMILIES = "ABDCGEF"
+"""The order in which a fault comes to bear: data, pipeline, loss, model, numerics, optimiser,
+evaluation."""
+SAME = {"B1": "A1", "F2": "A4", "F3": "C16"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cause:
+    """One thing that is wrong, and what else it explains.
+
+    fault: its row in the catalogue, such as "C5"; finding: what shows it; explains: findings that
+    need no cause of their own
+    """
+
+    fault: str
+    finding: Finding
+    explains: tuple[Finding, ...] = ()
+
+    @property
+    def status(self) -> str:
+        """ "fail" or "warn"."""
+        return self.finding.status.lower()
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """What all checks found. `causes` are ranked, the best explanation first."""
+
+    findings: tuple[Finding, ...]
+    causes: tuple[Cause, ...]
+
+    @property
+    def status(self) -> str:
+        """The worst finding: "pass", "warn" or "fail"."""
+        statuses = {finding.status for finding in self.findings}
+        for status in (Status.FAIL, Status.WARN):
+            if status in statuses:
+                return status.lower()
+        return "pass"
+
+    def to_json(self) -> str:
+        """The same content for machines."""
+        return writers.to_json(
+            {
+                "status": self.status,
+                "causes": [
+                    {
+                        "fault": c.fault,
+                        "status": c.status,
+                        "finding": c.finding,
+                        "explains": c.explains,
+                    }
+                    for c in self.causes
+                ],
+                "findings": self.findings,
+            },
+            indent=1,
+        )
+
+    def to_html(self) -> str:
+        """One page that opens offline."""
+        from recipe_jax.report import diagnosis
+
+        return diagnosis.render(self)
+
+    def __str__(self) -> str:
+        """The causes as a person reads them."""
+        if not self.causes:
+            asked = sum(finding.status == Status.PASS for finding in self.findings)
+            return f"Nothing found: {asked} checks passed."
+        lines = []
+        for cause in self.causes:
+            lines.append(f"{cause.finding.status} {cause.fault}  {cause.finding.summary}")
+            lines.append(f"         {cause.finding.remedy}")
+            if cause.explains:
+                others = sorted({f.fault for f in cause.explains})
+                lines.append(f"         explains {', '.join(others)}")
+        return "\n".join(lines)
+
+
+def diagnose(experiment: Program) -> Diagnosis:
+    """All checks on a program made by `recipe_jax.experiment`.
+
+    Nothing that the program does raises here: a crash of one of its functions is a finding.
+    """
+    facts = Facts(experiment)
+    findings: list[Finding] = []
+    crashes: dict[str, Finding] = {}
+    for name, ask in questions():
+        try:
+            findings.extend(ask(facts))
+        except NotGiven as reason:
+            findings.append(_skipped(name, f"Not asked: {reason}."))
+        except Crashed as crash:
+            crashes.setdefault(str(crash), _crash(crash))
+            findings.append(_skipped(name, f"Not answered: {crash.where} raised."))
+        except Exception as error:
+            told = f"Not answered: {type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
+            findings.append(_skipped(name, told))
+    findings = _confirmed(facts, findings)
+    findings = [*crashes.values(), *findings]
+    return Diagnosis(tuple(findings), tuple(causes(findings)))
+
+
+def questions() -> Iterator[tuple[str, Any]]:
+    """(name, diagnose) of every module of checks that asks a program."""
+    for found in pkgutil.iter_modules(checks.__path__):
+        if not found.name.startswith("_"):
+            module = importlib.import_module(f"{checks.__name__}.{found.name}")
+            if hasattr(module, "diagnose"):
+                yield found.name, module.diagnose
+
+
+def causes(findings: Sequence[Finding]) -> list[Cause]:
+    """What is wrong, ranked: failures first, then by what they rest on, then by how early they come
+    to bear. What a better one explains is listed under it."""
+    wrong = [f for f in findings if f.status in (Status.FAIL, Status.WARN) and f.fault]
+    wrong.sort(key=_rank)
+    explained: dict[int, list[Finding]] = {}
+    found: list[int] = []
+    for number, finding in enumerate(wrong):
+        owner = next((n for n in found if _explains(wrong[n], finding)), None)
+        if owner is None:
+            found.append(number)
+            explained[number] = []
+        else:
+            explained[owner].append(finding)
+    return [Cause(wrong[n].fault, wrong[n], tuple(explained[n])) for n in found]
+
+
+def _rank(finding: Finding) -> tuple[int, int, int]:
+    certain = CERTAINTIES.index(finding.certainty) if finding.certainty in CERTAINTIES else 2
+    family = FAMILIES.find(finding.fault[:1])
+    return (finding.status != Status.FAIL, certain, family if family >= 0 else len(FAMILIES))
+
+
+def _explains(cause: Finding, finding: Finding) -> bool:
+    if cause.status == Status.WARN and finding.status == Status.FAIL:
+        return False
+    return cause.fault == finding.fault or finding.fault in cause.explains
+
+
+def _confirmed(facts: Facts, findings: Sequence[Finding]) -> list[Finding]:
+    """Rules of thumb that an outcome bears out are failures, unless something surer explains it."""
+    if not any(f.certainty == "outcome" and f.status == Status.FAIL for f in findings):
+        return list(findings)
+    sure = [f for f in findings if f.status == Status.FAIL and f.certainty in CERTAINTIES[:2]]
+    if any("F8" in finding.explains for finding in sure):
+        return list(findings)
+    return [
+        dataclasses.replace(f, status=Status.FAIL)
+        if f.status == Status.WARN and f.certainty == "heuristic" and "F8" in f.explains
+        else f
+        for f in findings
+    ]
+
+
+def _skipped(name: str, summary: str) -> Finding:
+    return Finding(check=name, row="", status=Status.SKIP, summary=summary)
+
+
+def _crash(crash: Crashed) -> Finding:
+    shapes = isinstance(crash.error, TypeError | ValueError) and crash.where in ("apply", "loss")
+    return Finding(
+        check="runs",
+        row="SKEL4",
+        status=Status.FAIL,
+        summary=f"{crash}",
+        fault="B10" if shapes else "",
+        remedy=f"Call {crash.where} by itself on one batch, and mend what it says.",
+        certainty="exact",
+    )

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "recipe_jax"
 PURE = [
-    *("recipe", "checks", "sweep", "train", "feed", "data", "models", "objectives", "optim"),
+    *("recipe", "checks", "probes", "sweep", "train", "feed", "data", "models", "objectives", "optim"),
     *("schedules", "augment", "search", "ensemble", "assembly", "program"),
     *("types", "keys", "trees", "resolve", "gate", "adapters"),
 ]
@@ -20,11 +20,12 @@ LAYER = {
     **dict.fromkeys(("feed",), 4),
     **dict.fromkeys(("train",), 5),
     **dict.fromkeys(("sweep",), 6),
-    **dict.fromkeys(("checks",), 7),
-    **dict.fromkeys(("recipe",), 8),
-    **dict.fromkeys(("writers", "provenance", "checkpoint", "config", "report"), 9),
-    **dict.fromkeys(("diagnosis",), 10),
-    **dict.fromkeys(("app",), 11),
+    **dict.fromkeys(("probes",), 7),
+    **dict.fromkeys(("checks",), 8),
+    **dict.fromkeys(("recipe",), 9),
+    **dict.fromkeys(("writers", "provenance", "checkpoint", "config", "report"), 10),
+    **dict.fromkeys(("diagnosis",), 11),
+    **dict.fromkeys(("app",), 12),
 }
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 

@@ -1,0 +1,94 @@
+"""Is the gradient the slope of the loss?"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from recipe_jax.checks._telling import fault, healthy
+from recipe_jax.checks.parameters import _no_slope, _origins
+from recipe_jax.probes import trace
+from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
+from recipe_jax.types import Finding
+
+OFF, STEADY = 0.3, 0.1
+CHECK = "gradient_truth"
+
+
+def diagnose(facts: Facts) -> Iterator[Finding]:
+    """G4: a custom rule is wrong; C13: a part of the way back is cut."""
+    facts.given("apply", "loss")
+    variables = facts.variables
+    learnt = facts.learnt(variables)
+    if any(leaf.dtype != jnp.float32 for leaf in learnt):
+        raise NotGiven("weights are not float32: differences would be lost in rounding")
+    layout, origins = _origins(facts, variables)
+    if any(
+        _no_slope(step) and any(origins.get(v or 0) for v in step.reads) for step in layout.steps
+    ):
+        raise NotGiven("the loss goes in steps, whose slope is meant to be another")
+    value = jax.jit(lambda learnt: facts.objective(learnt, variables, *facts.batch, facts.key)[0])
+    (loss, _), gradient = facts.gradient(learnt, variables, *facts.batch, facts.key)
+    loss = float(loss)
+    norms = [float(jnp.linalg.norm(slope)) for slope in gradient]
+    total = max(norms, default=0.0)
+    if not np.isfinite(loss) or not total or not np.isfinite(total):
+        raise NotGiven("the gradient is zero or not finite")
+    worst, where = 1.0, ""
+    for i, (name, norm) in enumerate(zip(facts.names, norms)):
+        if norm < 1e-2 * total:
+            continue
+        ratios = [
+            _ratio(value, learnt, gradient, i, size * max(loss, 0.1)) for size in (3e-3, 1e-2)
+        ]
+        steady = abs(ratios[0] - ratios[1]) < STEADY * max(abs(ratios[1]), 0.5)
+        if steady and abs(ratios[1] - 1) > abs(worst - 1):
+            worst, where = ratios[1], name
+    told = f"The loss changes by {worst:.2f} times what the gradient says"
+    if abs(worst - 1) < OFF:
+        yield healthy(CHECK, f"{told}, at worst.", row="SKEL14")
+        return
+    custom = any(name.startswith("custom_vjp") for name in _operations(facts))
+    yield fault(
+        CHECK,
+        "G4" if custom else "C13",
+        f"{told} along {where}.",
+        "Check the custom rule against jax.test_util.check_grads."
+        if custom
+        else "Look for stop_gradient on one of several ways to these weights.",
+        row="SKEL14",
+        certainty="exact",
+        explains=("E10", "F8", "E2", "E11", "C10", "C13", "D1", "E1"),
+    )
+
+
+def _operations(facts: Facts) -> set[str]:
+    closed = jax.make_jaxpr(
+        lambda learnt: facts.objective(learnt, facts.variables, *facts.batch, facts.key)[0]
+    )(facts.learnt(facts.variables))
+    found = set()
+
+    def walk(jaxpr: Any) -> None:
+        for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+            found.add(eqn.primitive.name)
+            for inner in trace.inside(eqn):
+                walk(inner)
+
+    walk(closed)
+    return found
+
+
+def _ratio(value: Any, learnt: list[Any], gradient: list[Any], place: int, change: float) -> float:
+    """Measured over predicted change of the loss, a step both ways along one array's gradient."""
+    slope = as_numpy(gradient[place])
+    norm = float(np.sqrt((slope**2).sum()))
+    step = change / norm**2 * slope
+
+    def at(sign: float) -> float:
+        moved = [*learnt]
+        moved[place] = (learnt[place] + sign * step).astype(learnt[place].dtype)
+        return float(value(moved))
+
+    return (at(1.0) - at(-1.0)) / (2 * change)

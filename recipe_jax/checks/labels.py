@@ -1,0 +1,168 @@
+"""Do the labels belong to the inputs?"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import special
+
+from recipe_jax.checks._telling import fault, healthy, percent
+from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
+from recipe_jax.probes.outcomes import LEAST_SKILL, interval, until
+from recipe_jax.types import Finding
+
+RELATED = 1e-3
+NOISE, AGREED, EVEN = 0.12, 0.6, 0.9
+
+
+def diagnose(facts: Facts) -> Iterator[Finding]:
+    """Whether anything can predict the labels, and how many contradict their neighbours."""
+    if facts.meaning.tokens:
+        yield from _shifted(facts)
+        return
+    yield from _unrelated(facts)
+    if facts.meaning.kind == "classes":
+        yield from _noise(facts)
+
+
+def _unrelated(facts: Facts) -> Iterator[Finding]:
+    """A1: no simple model and not the program itself predicts examples that it did not see."""
+    simple = facts.simple
+    _, low, high = interval(simple.out_of_fold)
+    told = (
+        f"A ridge predicts left-out labels better than permuted ones with p = {simple.p_value:.3f}"
+    )
+    if simple.p_value <= RELATED or low > 0:
+        yield healthy("labels_related", f"{told}.", row="DATA1")
+        return
+    own = _own(facts)
+    nothing = high < LEAST_SKILL and (own is None or own[2] < LEAST_SKILL)
+    if own is not None and own[1] > 0:
+        yield healthy("labels_related", f"{told}, but the program itself predicts.", row="DATA1")
+        return
+    yield fault(
+        "labels_related",
+        "A1",
+        f"{told}; skill of simple models at most {high:.2f}"
+        + (f", of the program at most {own[2]:.2f}." if own is not None else "."),
+        "Look at examples beside their labels: were inputs and labels shuffled or joined apart?"
+        if nothing
+        else "There is not enough data to tell whether labels belong to inputs: bring more.",
+        row="DATA1",
+        certainty="statistical",
+        warn=not nothing,
+        explains=("F8", "A2", "E11", "A13"),
+    )
+
+
+def _own(facts: Facts) -> tuple[float, float, float] | None:
+    """The interval of the program's own skill on held-out examples."""
+    if not facts.has_validation:
+        return None
+    try:
+        lanes = facts.lanes
+    except NotGiven:
+        return None
+    best = [until(lane, None) for name, lane in lanes.items() if name in ("normal", "faster")]
+    return interval(max(best, key=lambda skill: skill.mean()))
+
+
+def _noise(facts: Facts) -> Iterator[Finding]:
+    """A2: labels that their neighbours contradict, evenly over the classes, as mistakes are."""
+    simple, labels = facts.simple, facts.meaning.labels(facts.train.targets).ravel()
+    counts = np.bincount(labels[labels >= 0])
+    classes = int((counts > 0).sum())
+    if classes < 3 or len(labels) < 100:
+        return
+    top = simple.guesses.argmax(-1)
+    sure = simple.guesses.max(-1) >= AGREED
+    against = sure & (top != labels)
+    share = float(against.sum() / max(1, sure.sum()))
+    confusion = np.zeros((len(counts), len(counts)))
+    np.add.at(confusion, (top[against], np.minimum(labels[against], len(counts) - 1)), 1)
+    even = _evenness(confusion)
+    told = (
+        f"Of {int(sure.sum())} examples whose neighbours agree on a class, {percent(share)} "
+        f"carry another label"
+    )
+    if share < NOISE or even < EVEN:
+        yield healthy("label_noise", f"{told}.", row="DATA7")
+        return
+    yield fault(
+        "label_noise",
+        "A2",
+        f"{told}, any other class alike (evenness {even:.2f} of 1): as random mistakes do.",
+        "Look at the examples listed and correct their labels.",
+        row="DATA7",
+        certainty="statistical",
+        explains=("F8", "E11"),
+        examples=np.flatnonzero(against)[:50],
+    )
+
+
+def _evenness(confusion: np.ndarray) -> float:
+    """Entropy of the mistakes of each class over the other classes, 1 when even; corrected for how
+    few there are (Miller and Madow)."""
+    np.fill_diagonal(confusion, 0)
+    used = confusion.sum(0) + confusion.sum(1) > 0
+    others = int(used.sum()) - 1
+    if others < 2:
+        return 0.0
+    rows = confusion[confusion.sum(1) >= 5]
+    if not len(rows):
+        return 0.0
+    entropies = []
+    for row in rows:
+        share = row / row.sum()
+        limit = np.log(min(others, row.sum()))
+        bias = (np.count_nonzero(row) - 1) / (2 * row.sum())
+        entropies.append(min(1.0, (special.entr(share).sum() + bias) / limit))
+    return float(np.average(entropies, weights=rows.sum(1)))
+
+
+def _shifted(facts: Facts) -> Iterator[Finding]:
+    """A1 of sequences: targets must have to do with the tokens before them, and not be them."""
+    inputs, targets = as_numpy(facts.train.inputs), as_numpy(facts.train.targets)
+    if inputs.shape != targets.shape or facts.float_inputs:
+        raise NotGiven("inputs and targets are not sequences of tokens of one length")
+    asked = targets >= 0
+    same = float((inputs == targets)[asked].mean())
+    following = float((inputs[:, 1:] == targets[:, :-1])[asked[:, :-1]].mean())
+    if same > 0.99:
+        yield fault(
+            "targets_follow",
+            "A14",
+            "Every target is the token at its own place: the answer is in the input.",
+            "Shift the targets by one: targets[t] = inputs[t + 1].",
+            row="DATA1",
+        )
+        return
+    if following > 0.99:
+        yield healthy("targets_follow", "Every target is the next token.", row="DATA1")
+        return
+    related = _information(inputs[asked], targets[asked])
+    draw = np.random.default_rng(4)
+    chance = max(_information(inputs[asked], draw.permutation(targets[asked])) for _ in range(20))
+    own = _own(facts)
+    if related > 1.2 * chance or (own is not None and own[1] > 0):
+        yield healthy("targets_follow", "Targets depend on the tokens before them.", row="DATA1")
+        return
+    yield fault(
+        "targets_follow",
+        "A1",
+        f"Targets tell no more about the token before them ({related:.3f} nats) than permuted ones "
+        f"({chance:.3f}).",
+        "Look at inputs beside targets: were they shuffled apart?",
+        row="DATA1",
+        certainty="statistical",
+        explains=("F8", "E11"),
+    )
+
+
+def _information(left: np.ndarray, right: np.ndarray) -> float:
+    """Mutual information in nats of two rows of small whole numbers."""
+    joint = np.zeros((int(left.max()) + 1, int(right.max()) + 1))
+    np.add.at(joint, (left, right), 1)
+    joint /= joint.sum()
+    outer = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
+    used = joint > 0
+    return float((joint[used] * np.log(joint[used] / outer[used])).sum())

@@ -1,0 +1,101 @@
+"""Does one feature hold the answer?"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import stats
+
+from recipe_jax.checks._telling import fault, healthy
+from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
+from recipe_jax.types import Finding
+
+ALL = 0.98
+FEW = 3
+MOST = 2000
+
+
+def diagnose(facts: Facts) -> Iterator[Finding]:
+    """A14: a feature that is the target under another name, or the number of the row."""
+    meaning = facts.meaning
+    if meaning.tokens or not facts.float_inputs:
+        raise NotGiven("inputs are tokens")
+    inputs = as_numpy(facts.train.inputs)
+    flat = inputs.reshape(len(inputs), -1)
+    if not 2 <= flat.shape[1] <= MOST or not np.isfinite(flat).all():
+        raise NotGiven("there are too many features, or too few, to look at one at a time")
+    if meaning.kind == "values":
+        told = _values(flat, as_numpy(facts.train.targets).reshape(len(flat), -1))
+    else:
+        told = _classes(flat, meaning.labels(facts.train.targets).ravel())
+    known = np.flatnonzero(told > ALL)
+    best = int(told.argmax())
+    summary = f"The feature that tells most, {best}, explains {told[best]:.1%} of the target"
+    rows = _row_numbers(facts)
+    if 0 < len(known) <= max(FEW, flat.shape[1] // 10):
+        yield fault(
+            "leaking_feature",
+            "A14",
+            f"{summary}: it is the answer under another name.",
+            f"Leave feature {best} out, unless it is known before the answer is.",
+            row="DATA10",
+            certainty="statistical",
+            explains=("A9", "A13"),
+            features=known,
+        )
+    elif len(rows):
+        yield fault(
+            "leaking_feature",
+            "A14",
+            f"Feature {rows[0]} is the number of the row.",
+            "Leave it out: it tells where an example stood, not what it is.",
+            row="DATA10",
+            certainty="statistical",
+            explains=("A9", "A13", "A15"),
+            features=rows,
+        )
+    else:
+        yield healthy("leaking_feature", f"{summary}.", row="DATA10")
+
+
+def _classes(flat: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Share of each feature's variance that lies between the classes. A feature of few values that
+    tells two classes apart has that by nature: there must be three classes, or many values."""
+    total = flat.var(0)
+    within = np.zeros_like(total)
+    classes = np.unique(labels)
+    for label in classes:
+        chosen = flat[labels == label]
+        within += chosen.var(0) * len(chosen) / len(flat)
+    with np.errstate(all="ignore"):
+        share = np.where(total > 1e-12, 1 - within / total, 0.0)
+    # Numbers of several classes lie at different places; a mark of a single class does not count.
+    apart = np.zeros(flat.shape[1])
+    for column in np.flatnonzero(share > ALL):
+        means = np.sort([flat[labels == label, column].mean() for label in classes])
+        gap = np.diff(means).min() if len(means) > 1 else 0
+        apart[column] = gap > 3 * np.sqrt(within[column]) + 1e-9
+    return np.where((share > ALL) & (apart == 0), 0.97, share)
+
+
+def _values(flat: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Largest squared rank correlation of each feature with any target."""
+    best = np.zeros(flat.shape[1])
+    ranks = stats.rankdata(flat, axis=0)
+    for target in targets.T:
+        order = stats.rankdata(target)
+        with np.errstate(all="ignore"):
+            both = np.array([np.corrcoef(column, order)[0, 1] for column in ranks.T])
+        best = np.maximum(best, np.nan_to_num(both) ** 2)
+    return best
+
+
+def _row_numbers(facts: Facts) -> np.ndarray:
+    """Features that rise with every row of the data as given."""
+    if facts.program.train is None:
+        return np.zeros(0, int)
+    inputs = as_numpy(facts.program.train.inputs)
+    if inputs.ndim != 2 or len(inputs) < 20:
+        return np.zeros(0, int)
+    steps = np.diff(inputs, axis=0)
+    even = np.abs(steps - steps.mean(0)) <= 1e-3 * np.abs(steps.mean(0))
+    return np.flatnonzero((steps > 0).all(0) & even.all(0))

@@ -1,0 +1,70 @@
+"""Is there anything between the layers?"""
+
+from collections.abc import Iterator
+
+import jax.numpy as jnp
+import numpy as np
+
+from recipe_jax.checks._telling import fault, healthy
+from recipe_jax.probes import trace
+from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
+from recipe_jax.types import Finding
+
+TOLERANCE = 1e-3
+
+
+def diagnose(facts: Facts) -> Iterator[Finding]:
+    """C7: several layers in a row that are one linear map."""
+    facts.given("apply")
+    if not facts.float_inputs:
+        raise NotGiven("inputs are tokens")
+    inputs = np.asarray(facts.batch.inputs, np.float32)
+    if len(inputs) < 3:
+        raise NotGiven("a batch has fewer than three examples")
+    layers = _layers(facts)
+    one, two, three = inputs, np.roll(inputs, 1, 0), np.roll(inputs, 2, 0)
+    variables = facts.scattered(0.5)
+
+    def outputs(each: np.ndarray) -> np.ndarray:
+        found = as_numpy(facts.forward(variables, jnp.asarray(each), facts.key, False)[0])
+        if facts.form == "probabilities" and facts.meaning.kind == "classes":
+            found = np.log(np.maximum(found, 1e-30))
+            found = found - found[..., :1]
+        return found
+
+    apart = outputs(one) + outputs(two) - outputs(three) - outputs(one + two - three)
+    scale = max(float(outputs(one).std()), 1e-12)
+    off = float(np.abs(apart).max()) / scale
+    told = f"Outputs of sums of inputs differ from sums of outputs by {off:.2g} deviations"
+    if not np.isfinite(off):
+        raise NotGiven("outputs are not finite")
+    if off > TOLERANCE or layers < 2:
+        yield healthy("linear_stack", f"{told}; {layers} layers of weights.", row="SKEL15")
+        return
+    yield fault(
+        "linear_stack",
+        "C7",
+        f"{layers} layers of weights make one linear map.",
+        "Put an activation between them.",
+        row="SKEL15",
+        explains=("F8", "E11", "C10", "E2"),
+    )
+
+
+def _layers(facts: Facts) -> int:
+    """Products of something that comes from the inputs with weights."""
+    variables = facts.variables
+    layout = trace.flat(
+        lambda learnt, x: facts.apply(facts.with_learnt(variables, learnt), x, facts.key, False)[0],
+        facts.learnt(variables),
+        facts.batch.inputs,
+    )
+    origins = layout.origins(
+        {value: "weights" for value in layout.inputs[:-1]} | {layout.inputs[-1]: "inputs"}
+    )
+    plain = frozenset({"weights"})
+    return sum(
+        step.name in ("dot_general", "conv_general_dilated")
+        and any(origins.get(value or 0) == plain for value in step.reads)
+        for step in layout.steps
+    )

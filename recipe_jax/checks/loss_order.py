@@ -1,0 +1,271 @@
+"""Is a right answer cheaper than a wrong one, and how cheap can it be?"""
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from recipe_jax.checks._telling import fault, healthy
+from recipe_jax.checks.loss_reading import what_it_reads
+from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
+from recipe_jax.types import Finding
+
+ROW = "SKEL2"
+CERTAIN_ENOUGH = 0.55
+WEIGHTS = 50.0
+
+
+def diagnose(facts: Facts) -> Iterator[Finding]:
+    """D1: the sign; D6: a loss of another task; D7: smoothing, weights and masks; D8: no slope."""
+    facts.given("loss", "apply")
+    meaning = facts.meaning
+    shape, targets = np.shape(facts.outputs), facts.batch.targets
+    perfect = meaning.perfect(targets, facts.form, shape)
+    wrong = meaning.perfect(_others(facts), facts.form, shape)
+    middle = (perfect + wrong) / 2
+    right, worse, between = (
+        float(facts.compiled_loss(outputs, targets)) for outputs in (perfect, wrong, middle)
+    )
+    told = f"Perfect outputs cost {right:.3g}, wrong ones {worse:.3g}"
+    if not np.isfinite([right, worse]).any():
+        yield fault(
+            "loss_order",
+            "G1",
+            f"{told}: the loss of plain outputs is not finite.",
+            "Look for a logarithm or a division of zero in the loss.",
+            row=ROW,
+            explains=("F8", "D8"),
+        )
+        return
+    slope = as_numpy(facts.loss_gradient(middle, targets))
+    if right == worse == between and not slope.any():
+        yield fault(
+            "loss_order",
+            "D6" if meaning.kind == "values" and shape[-1:] == (1,) else "D8",
+            f"{told}: the loss does not depend on the outputs.",
+            "Look at what the loss does with its first argument (a softmax over one output is 1).",
+            row=ROW,
+            explains=("D6", "D8", "C13", "F8", "E2", "E7", "E11", "E6"),
+        )
+        return
+    if (
+        not slope.any()
+        and not as_numpy(facts.loss_gradient(np.asarray(facts.outputs, np.float32), targets)).any()
+    ):
+        yield fault(
+            "loss_order",
+            "D8",
+            f"{told}, but its gradient is zero: nothing can be learnt from it.",
+            "Look for stop_gradient, argmax or round in the loss.",
+            row=ROW,
+            explains=("C13", "C14", "F8", "E2", "E6", "E7", "E11"),
+        )
+        return
+    if right > worse + 1e-6 * abs(worse):
+        yield fault(
+            "loss_order",
+            "D1",
+            f"{told}: a right answer costs more than a wrong one.",
+            "Turn the sign of the loss.",
+            row=ROW,
+            explains=("F8", "E10", "D7", "D6", "G1", "E1", "D3", "C15", "C2", "F4"),
+        )
+        return
+    yield healthy("loss_order", f"{told}.", row=ROW)
+    if meaning.kind == "values":
+        yield from _values(facts, right, worse)
+    else:
+        yield from _certainty(facts)
+
+
+def _others(facts: Facts) -> np.ndarray:
+    """Targets of which every one is wrong."""
+    targets, meaning = np.asarray(facts.batch.targets), facts.meaning
+    if meaning.kind == "values":
+        spread = np.sqrt(meaning.variance).reshape(targets.shape[1:])
+        return (
+            targets
+            + 3 * np.where(targets > meaning.prior.reshape(targets.shape[1:]), -spread, spread)
+        ).astype(np.float32)
+    if meaning.kind == "binary":
+        return 1 - targets
+    labels = meaning.labels(targets)
+    other = np.where(labels >= 0, (labels + 1) % meaning.classes, labels)
+    if labels.shape == targets.shape:
+        return other
+    if labels.size == targets.size:
+        return other.reshape(targets.shape)
+    return np.eye(targets.shape[-1], dtype=targets.dtype)[other]
+
+
+def _values(facts: Facts, right: float, worse: float) -> Iterator[Finding]:
+    """Where the loss of one example's outputs is lowest must be its target."""
+    best = _lowest(facts)
+    targets = np.asarray(facts.batch.targets, np.float64)
+    spread = np.sqrt(facts.meaning.variance).reshape(targets.shape[1:])
+    if not np.isfinite(best).all():
+        return
+    off = float(np.median(np.abs(best.reshape(targets.shape) - targets) / spread))
+    # Quantiles and margins are left alone: their lowest point is near enough.
+    if off > 1.0 and right > 0.5 * worse:
+        yield fault(
+            "loss_target",
+            "D6",
+            f"The loss is lowest {off:.2f} deviations away from the target.",
+            "Use a loss for quantities, such as the squared error.",
+            row=ROW,
+            certainty="statistical",
+            explains=("F8", "E11"),
+        )
+
+
+def _certainty(facts: Facts) -> Iterator[Finding]:
+    """What the loss would have outputs say of the right class, by going downhill on outputs alone."""
+    meaning, targets = facts.meaning, facts.batch.targets
+    labels = meaning.labels(targets).ravel()
+    shape = np.shape(facts.outputs)
+    reads = what_it_reads(facts)
+    if facts.form != "logits" or not reads:
+        return
+    best = _lowest(facts)
+    chances = meaning.chances(best, "logits").reshape(len(labels), -1)
+    flat = as_numpy(facts.loss_gradient(np.zeros(shape, np.float32), targets))
+    slope = np.abs(flat.reshape(len(labels), -1)).sum(-1)
+    asked = labels >= 0
+    silent = asked & (slope == 0)
+    told = (
+        float(np.median(chances[asked & ~silent, labels[asked & ~silent]]))
+        if (asked & ~silent).any()
+        else 1.0
+    )
+    if silent.any():
+        missing = set(labels[silent]) - set(labels[asked & ~silent])
+        what = (
+            f"Class{'es' * (len(missing) > 1)} {', '.join(map(str, sorted(missing)[:5]))} do not count in the loss"
+            if missing
+            else f"{int(silent.sum())} of {int(asked.sum())} examples do not count in the loss"
+        )
+        padding = meaning.tokens and _one_token(labels[silent], labels)
+        if not padding:
+            yield fault(
+                "loss_certainty",
+                "D7",
+                f"{what}: its gradient there is zero.",
+                "Look at masks and class weights: one means that it counts.",
+                row=ROW,
+                explains=("F8", "A12", "E11", "A2"),
+            )
+            return
+    if told < CERTAIN_ENOUGH:
+        yield fault(
+            "loss_certainty",
+            "D7",
+            f"The loss is lowest where the right class has probability {told:.2f}.",
+            "Smooth labels by 0.1 or less.",
+            row=ROW,
+            warn=told > 0.4,
+            certainty="exact" if told <= 0.4 else "heuristic",
+            explains=("F8", "E11", "E2", "C2"),
+        )
+        return
+    yield from _weights(facts, labels, slope)
+    if meaning.tokens:
+        yield from _padding(facts)
+    yield healthy(
+        "loss_certainty", f"It is lowest where the right class has probability {told:.2f}.", row=ROW
+    )
+
+
+def _one_token(silent: np.ndarray, labels: np.ndarray) -> bool:
+    """Everything that does not count is one token, which always does not count: padding."""
+    token = np.unique(silent)
+    return len(token) == 1 and int((labels == token[0]).sum()) == len(silent)
+
+
+def _weights(facts: Facts, labels: np.ndarray, slope: np.ndarray) -> Iterator[Finding]:
+    """Class weights that favour the frequent."""
+    if facts.meaning.tokens:
+        return
+    classes = np.unique(labels[labels >= 0])
+    weight = np.array([slope[labels == each].mean() for each in classes])
+    if weight.max() < WEIGHTS * weight.min():
+        share = facts.meaning.prior[classes]
+        if len(classes) < 2 or weight.max() < 3 * weight.min() or share.max() < 2 * share.min():
+            return
+        if np.corrcoef(np.log(weight), np.log(share))[0, 1] < 0.8:
+            return
+    commonest = int(classes[facts.meaning.prior[classes].argmax()])
+    yield fault(
+        "class_weights",
+        "D7",
+        f"Class {int(classes[weight.argmax()])} counts {weight.max() / weight.min():.0f} times as "
+        f"much as class {int(classes[weight.argmin()])}; the commonest is {commonest}.",
+        "Weigh classes by the inverse of their frequency, and mildly.",
+        row=ROW,
+        warn=True,
+        certainty="heuristic",
+        explains=("A12",),
+    )
+
+
+def _padding(facts: Facts) -> Iterator[Finding]:
+    """A token that ends sequences, alone and in runs, and counts."""
+    targets = np.asarray(facts.train.targets)
+    if targets.ndim != 2 or targets.shape[1] < 4:
+        return
+    last = targets[:, -1]
+    token = int(np.bincount(np.maximum(last, 0)).argmax())
+    runs = (targets[:, ::-1] == token).cumprod(1).sum(1)
+    within = int((targets == token).sum() - runs.sum())
+    if token < 0 or (runs >= 2).mean() < 0.2 or within > 0.02 * runs.sum():
+        return
+    rows = np.flatnonzero(runs >= 2)
+    chosen = targets[np.resize(rows, facts.batch_size)]
+    outputs = np.zeros(np.shape(facts.outputs), np.float32)
+    slope = as_numpy(facts.loss_gradient(outputs, jnp.asarray(chosen)))
+    ends = (
+        np.arange(targets.shape[1])
+        >= targets.shape[1] - runs[np.resize(rows, facts.batch_size)][:, None] + 1
+    )
+    if np.abs(slope[ends]).any():
+        yield fault(
+            "padding",
+            "D7",
+            f"Sequences end in runs of token {token}, which is nowhere else, and the loss counts "
+            "them.",
+            "Mask the padding in the loss.",
+            row=ROW,
+            certainty="statistical",
+            explains=("F8",),
+        )
+
+
+def _lowest(facts: Facts) -> np.ndarray:
+    """Outputs at which the loss of the batch is lowest, found from zero by Adam."""
+    targets = facts.batch.targets
+    scale = 1.0
+    if facts.meaning.kind == "values":
+        scale = float(np.sqrt(facts.meaning.variance).mean())
+    optimizer = optax.adam(optax.cosine_decay_schedule(0.3 * scale, 300))
+
+    @jax.jit
+    def run(outputs: jax.Array) -> jax.Array:
+        def step(state: tuple, _: None) -> tuple:
+            outputs, opt_state = state
+            slope = jax.grad(facts.loss)(outputs, targets)
+            updates, opt_state = optimizer.update(slope, opt_state)
+            return (outputs + updates, opt_state), None
+
+        return jax.lax.scan(step, (outputs, optimizer.init(outputs)), None, length=300)[0][0]
+
+    begin = np.zeros(np.shape(facts.outputs), np.float32)
+    if facts.meaning.kind == "values":
+        mean = np.broadcast_to(
+            facts.meaning.prior, (begin.size // facts.meaning.classes, facts.meaning.classes)
+        )
+        begin = mean.reshape(begin.shape).astype(np.float32)
+    if begin.size > 200_000:
+        raise NotGiven("the outputs are too many")
+    return as_numpy(run(jnp.asarray(begin)))

@@ -1,0 +1,132 @@
+"""Are all numbers finite, and read where they are?"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from recipe_jax.checks._telling import fault, healthy
+from recipe_jax.probes import trace
+from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
+from recipe_jax.types import Finding
+
+ROW = "SKEL18"
+
+
+def diagnose(facts: Facts) -> Iterator[Finding]:
+    """G1: training leaves the finite; G3: only the gradient does; G6: indices out of bounds; B10:
+    sums in whole numbers of eight bits."""
+    facts.given("apply")
+    yield from _indices(facts)
+    yield from _eight_bits(facts)
+    if facts.program.loss is not None:
+        yield from _gradient(facts)
+        yield from _training(facts)
+
+
+def _gradient(facts: Facts) -> Iterator[Finding]:
+    batches = {"a batch": facts.batch, "another batch": facts.more(1)}
+    if facts.float_inputs:
+        zeros = jnp.zeros_like(facts.batch.inputs)
+        batches["inputs of zero"] = facts.batch._replace(inputs=zeros)
+        alike = jnp.broadcast_to(facts.batch.inputs[:1], facts.batch.inputs.shape)
+        batches["equal inputs"] = facts.batch._replace(inputs=alike)
+    for name, batch in batches.items():
+        (loss, _), gradient = facts.gradient(
+            facts.learnt(facts.variables), facts.variables, *batch, facts.key
+        )
+        bad = [n for n, g in zip(facts.names, gradient) if not np.isfinite(as_numpy(g)).all()]
+        if bad and np.isfinite(float(loss)):
+            yield fault(
+                "finite_gradient",
+                "G3",
+                f"On {name} the loss is {float(loss):.3g}, and the gradient of {bad[0]} is not "
+                "finite.",
+                "A root, norm or division at zero: choose a safe input with where before it, not "
+                "after.",
+                row=ROW,
+                explains=("G1", "F8", "E1", "C10"),
+            )
+            return
+    yield healthy("finite_gradient", "Gradients are finite, at inputs of zero too.", row=ROW)
+
+
+def _training(facts: Facts) -> Iterator[Finding]:
+    try:
+        lanes = facts.lanes
+    except NotGiven:
+        return
+    normal = lanes["normal"]
+    if normal.finite:
+        yield healthy("finite_training", "Every loss of training is finite.", row=ROW)
+        return
+    step = int(np.flatnonzero(~np.isfinite(normal.losses))[0])
+    yield fault(
+        "finite_training",
+        "G1",
+        f"The loss is not finite from step {step} on.",
+        "Look at the rate first, then for logarithms and divisions of zero.",
+        row=ROW,
+        certainty="outcome" if "slower" in lanes and lanes["slower"].finite else "exact",
+        explains=("F8", "E1", "C9", "C10"),
+    )
+
+
+def _indices(facts: Facts) -> Iterator[Finding]:
+    """Whether rows are read from tables of weights that have no such row."""
+    out: list[str] = []
+    chosen: list[Any] = []
+
+    def is_gather(eqn: Any) -> bool:
+        if eqn.primitive.name == "gather":
+            chosen.append(eqn)
+            return True
+        return False
+
+    run = trace.watched(lambda v, x: facts.apply(v, x, facts.key, False)[0], is_gather)
+    for arrays in (facts.train, facts.validation if facts.has_validation else facts.train):
+        chosen.clear()
+        _, seen = run(facts.variables, jnp.asarray(arrays.inputs[:256]))
+        for eqn, ((table, indices, *_), _) in zip(chosen, seen):
+            numbers = eqn.params["dimension_numbers"]
+            sizes, bounds = eqn.params["slice_sizes"], np.shape(table)
+            for column, axis in enumerate(numbers.start_index_map):
+                found = np.asarray(indices)[..., column]
+                if found.size and (found.max() > bounds[axis] - sizes[axis] or found.min() < 0):
+                    worst = int(
+                        found.max() if found.max() > bounds[axis] - sizes[axis] else found.min()
+                    )
+                    out.append(f"row {worst} of {bounds[axis]}")
+    if not out:
+        return
+    yield fault(
+        "indices",
+        "G6",
+        f"The model reads {out[0]}: out of bounds, JAX gives another row, or NaN, and no error.",
+        "Make the table as large as the highest number, or check the numbers.",
+        row="SKEL4",
+        explains=("G1", "F8", "C12", "C13", "A7", "A2"),
+    )
+
+
+def _eight_bits(facts: Facts) -> Iterator[Finding]:
+    """Sums of inputs that wrap around at 256."""
+    if facts.train.inputs.dtype.itemsize != 1 or facts.train.inputs.dtype.kind not in "iu":
+        return
+    layout = trace.flat(
+        lambda x: facts.apply(facts.variables, x, facts.key, False)[0], facts.batch.inputs
+    )
+    for step in layout.steps:
+        if step.name in ("add", "sub", "mul", "neg"):
+            kind = step.eqn.outvars[0].aval.dtype
+            if kind.itemsize == 1 and jnp.issubdtype(kind, jnp.integer):
+                yield fault(
+                    "eight_bits",
+                    "B10",
+                    f"The model computes ({step.name}) in {kind}, which wraps around.",
+                    "Convert inputs to float32 first.",
+                    row="SKEL4",
+                    explains=("F8", "A9"),
+                )
+                return

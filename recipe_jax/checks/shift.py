@@ -1,0 +1,143 @@
+"""Do training and validation look alike?"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import stats
+
+from recipe_jax.checks._telling import fault, healthy
+from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
+from recipe_jax.types import Finding
+
+LEVEL = 1e-6
+DISTANCE = 0.25
+FEATURES = 200
+
+
+def diagnose(facts: Facts) -> Iterator[Finding]:
+    """B8: validation is scaled in another way; A13: it is different."""
+    facts.given("validation")
+    if not facts.float_inputs:
+        yield from _tokens(facts)
+        return
+    own, other = (_flat(facts, split) for split in (facts.train, facts.validation))
+    if len(other) < 8:
+        raise NotGiven("there are fewer than 8 validation examples")
+    distances, chance = _compare(own, other)
+    worst = int(distances.argmax())
+    share = float((distances > DISTANCE).mean())
+    told = f"The feature that differs most, {worst}, differs by {distances[worst]:.2f}"
+    far = chance.min() * len(chance) < LEVEL and distances[worst] > DISTANCE
+    if far:
+        rescaled, _ = _compare(_standard(own), _standard(other))
+        ratio = np.median(other.std(0)[own.std(0) > 0] / own.std(0)[own.std(0) > 0])
+        cured = float((rescaled > DISTANCE).mean()) < 0.3 * share
+        moved = _one_way(own, other)
+        if (share > 0.5 and (cured or not 0.5 < ratio < 2)) or moved:
+            yield fault(
+                "split_statistics",
+                "B8",
+                f"Validation inputs are {ratio:.3g} times as wide as training inputs; after each is "
+                "standardised by itself they agree.",
+                "Normalise validation with the statistics of training, the same way.",
+                row="DATA8",
+                certainty="statistical",
+                explains=("A13", "F8", "A5", "A9", "A10", "C17"),
+            )
+            return
+        yield _different(f"{told} of 1 between training and validation (p under {LEVEL:g})", "A13")
+        return
+    targets = _target_shift(facts)
+    if targets is not None:
+        yield targets
+        return
+    yield healthy("split_statistics", f"{told} of 1; nothing beyond chance.", row="DATA8")
+
+
+def _different(told: str, name: str) -> Finding:
+    return fault(
+        "split_statistics",
+        name,
+        f"{told}.",
+        "Draw both splits from the same examples at random, or say why they differ.",
+        row="DATA8",
+        certainty="statistical",
+        explains=("F8",),
+    )
+
+
+def _target_shift(facts: Facts) -> Finding | None:
+    """Targets of another distribution."""
+    meaning = facts.meaning
+    if meaning.tokens:
+        return None
+    if meaning.kind == "values":
+        own, other = (
+            as_numpy(split.targets).reshape(len(split.targets), -1)
+            for split in (facts.train, facts.validation)
+        )
+        distances, chance = _compare(own, other)
+        if chance.min() * len(chance) < LEVEL and distances.max() > DISTANCE:
+            return _different("Targets of validation are distributed otherwise", "A13")
+        return None
+    own, other = (
+        np.bincount(np.maximum(meaning.labels(split.targets).ravel(), 0), minlength=meaning.classes)
+        for split in (facts.train, facts.validation)
+    )
+    width = max(len(own), len(other))
+    table = np.stack([np.pad(each, (0, width - len(each))) for each in (own, other)])
+    table = table[:, table.sum(0) > 0]
+    if table.shape[1] < 2:
+        return None
+    share = table / table.sum(1, keepdims=True)
+    apart = float(np.abs(share[0] - share[1]).sum() / 2)
+    if stats.chi2_contingency(table).pvalue < LEVEL and apart > DISTANCE:
+        return _different(f"{apart:.0%} of the class frequencies moved between the splits", "A13")
+    return None
+
+
+def _flat(facts: Facts, split: object) -> np.ndarray:
+    inputs = as_numpy(split.inputs)  # pyright: ignore[reportAttributeAccessIssue]
+    flat = inputs.reshape(len(inputs), -1)
+    if flat.shape[1] > FEATURES:
+        flat = flat[:, np.linspace(0, flat.shape[1] - 1, FEATURES).astype(int)]
+    return np.nan_to_num(flat, nan=0.0, posinf=1e30, neginf=-1e30)
+
+
+def _standard(values: np.ndarray) -> np.ndarray:
+    deviation = values.std(0)
+    return (values - values.mean(0)) / np.where(deviation > 0, deviation, 1)
+
+
+def _one_way(own: np.ndarray, other: np.ndarray) -> bool:
+    """Every feature moved by the same factor or by the same amount, and not a little."""
+    varies = (own.std(0) > 1e-6) & (other.std(0) > 1e-12)
+    if varies.sum() < 3:
+        return False
+    ratio = other.std(0)[varies] / own.std(0)[varies]
+    middle = float(np.median(ratio))
+    tight = float(np.median(np.abs(ratio / middle - 1))) < 0.15
+    return bool(tight and not 0.6 < middle < 1.7)
+
+
+def _compare(own: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(largest distance of the distributions, its p value) of each feature: Kolmogorov, Smirnov."""
+    found = [stats.ks_2samp(a, b, method="asymp") for a, b in zip(own.T, other.T)]
+    return (
+        np.array([each.statistic for each in found]),  # pyright: ignore
+        np.array([each.pvalue for each in found]),  # pyright: ignore
+    )
+
+
+def _tokens(facts: Facts) -> Iterator[Finding]:
+    own, other = (as_numpy(split.inputs).ravel() for split in (facts.train, facts.validation))
+    if own.min() < 0 or max(own.max(), other.max()) > 100_000:
+        raise NotGiven("inputs are whole numbers of unknown meaning")
+    width = int(max(own.max(), other.max())) + 1
+    share = [np.bincount(each, minlength=width) / each.size for each in (own, other)]
+    apart = float(np.abs(share[0] - share[1]).sum() / 2)
+    told = f"{apart:.0%} of the token frequencies differ between training and validation"
+    if apart < 2 * DISTANCE:
+        yield healthy("split_statistics", f"{told}.", row="DATA8")
+        return
+    yield _different(told, "A13")

@@ -1,0 +1,110 @@
+"""Whether training works, whatever the reason: what heuristics are confirmed by."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
+from recipe_jax.probes.runs import Lane
+
+LEVEL = 0.999
+LEAST_SKILL = 0.05
+"""Of what there is between the constant predictor and perfection: under this it learnt nothing."""
+BEHIND = 0.15
+"""So much skill behind a ridge or the neighbours is more than taste."""
+BY_HEART = 0.8
+
+
+class Outcome(NamedTuple):
+    """How the planned training ends, as far as it was followed.
+
+    skill: mean on held-out examples at its best, with low and high end of its interval
+    learnt: mean skill on what was trained on; by_heart: on the one batch trained on alone
+    simple: skill of the simple models on the same held-out examples, NaN where there is none
+    finite: no loss was NaN or infinite; whole: the training was followed to its planned end
+    failures: sentences, one for everything that did not work
+    """
+
+    skill: float
+    low: float
+    high: float
+    learnt: float
+    by_heart: float
+    simple: float
+    finite: bool
+    whole: bool
+    failures: tuple[str, ...]
+
+
+def judge(facts: Facts) -> Outcome:
+    """The outcome of the short trainings."""
+    lanes, planned = facts.lanes, facts.program.num_steps
+    normal = lanes["normal"]
+    whole = planned is not None and planned <= normal.looks[-1]
+    candidates = [until(normal, planned)]
+    if not whole:
+        # A longer training at a low rate is much like a short one at a higher one.
+        candidates += [lanes[name].best for name in ("faster", "much faster") if name in lanes]
+    held = max(candidates, key=lambda skill: skill.mean())
+    mean, low, high = interval(held)
+    by_heart = _by_heart(facts, lanes)
+    simple = _simple(facts)
+    failures = []
+    if not normal.finite:
+        step = int(np.flatnonzero(~np.isfinite(normal.losses))[0])
+        failures.append(f"the loss is not finite from step {step} on")
+    if high < LEAST_SKILL:
+        failures.append("held-out examples are predicted no better than by a constant")
+    elif low > -1 and high < simple - BEHIND:
+        failures.append(
+            f"its skill on held-out examples, {mean:.2f}, is behind that of simple models, "
+            f"{simple:.2f}"
+        )
+    if by_heart < BY_HEART and not _hopeless(facts):
+        failures.append(f"one batch is not learnt by heart (skill {by_heart:.2f} of 1)")
+    learnt = max(float(np.max(normal.trained.mean(-1))), -10.0)
+    return Outcome(mean, low, high, learnt, by_heart, simple, normal.finite, whole, tuple(failures))
+
+
+def until(lane: Lane, planned: int | None) -> np.ndarray:
+    """Skill on held-out examples at the best look up to the planned end."""
+    reached = lane.looks <= (planned or lane.looks[-1])
+    held = lane.held_out[reached]
+    return held[int(np.argmax(held.mean(-1)))]
+
+
+def interval(values: np.ndarray) -> tuple[float, float, float]:
+    """(mean, low, high) at LEVEL."""
+    mean, count = float(values.mean()), len(values)
+    if count < 2:
+        return mean, -np.inf, np.inf
+    half = float(stats.t.ppf((1 + LEVEL) / 2, count - 1) * values.std(ddof=1) / np.sqrt(count))
+    return mean, mean - half, mean + half
+
+
+def _by_heart(facts: Facts, lanes: dict[str, Lane]) -> float:
+    """Skill on the one batch that was trained on alone, in training's mode."""
+    best = -10.0
+    for variables in (lanes["one batch"].last,):
+        for train in (False, True):
+            outputs, _ = facts.forward(variables, facts.batch.inputs, facts.key, train)
+            skill = facts.meaning.skill(as_numpy(outputs), facts.batch.targets, facts.form)
+            best = max(best, float(skill.mean()))
+    return best
+
+
+def _hopeless(facts: Facts) -> bool:
+    """Equal inputs with different targets in the batch, or fewer weights than examples: then it
+    cannot be learnt by heart."""
+    inputs = np.asarray(facts.batch.inputs).reshape(facts.batch_size, -1)
+    few = sum(leaf.size for leaf in facts.learnt(facts.variables)) < 2 * facts.batch_size
+    return few or len(np.unique(inputs, axis=0)) < len(inputs) or facts.meaning.tokens
+
+
+def _simple(facts: Facts) -> float:
+    try:
+        held = facts.simple.held_out
+    except NotGiven:
+        return float("nan")
+    return float("nan") if held is None else float(held.mean())

@@ -1,0 +1,157 @@
+"""What happens inside a function: its primitive operations in order, calls opened up.
+
+A program that nobody here wrote has no layers to ask; its jaxpr has. Calls (jit, custom rules,
+remat) are opened; the bodies of loops and branches are listed by `operations` alone, since their
+values belong to no one place.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend import core
+
+# Primitives that only wrap a jaxpr which runs once, and the parameter that holds it.
+_CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+_LOOPS = ("scan", "while", "cond")
+
+
+class Operation(NamedTuple):
+    """One equation: the name of its primitive, what it reads and gives (abstract), its parameters,
+    and how it is reached: the names of the calls and loops around it."""
+
+    name: str
+    inputs: tuple[Any, ...]
+    outputs: tuple[Any, ...]
+    params: dict[str, Any]
+    within: tuple[str, ...]
+
+
+def operations(jaxpr: Any, within: tuple[str, ...] = ()) -> Iterator[Operation]:
+    """Every equation of a closed or open jaxpr, in order, those inside calls and loops too."""
+    for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        name = eqn.primitive.name
+        inner = list(core.jaxprs_in_params(eqn.params))
+        if not inner:
+            yield Operation(name, tuple(eqn.invars), tuple(eqn.outvars), eqn.params, within)
+        label = str(eqn.params.get("name", name))
+        for each in inner[:1] if name.startswith("custom_") else inner:
+            yield from operations(each, (*within, label))
+
+
+def watched(
+    function: Callable[..., Any], chosen: Callable[[Any], bool]
+) -> Callable[..., tuple[Any, list[Any]]]:
+    """The function that gives, beside its outputs, the (inputs, outputs) of every chosen equation
+    outside loops, in order. It can be jitted, and is the same computation."""
+
+    def run(*args: Any) -> tuple[Any, list[Any]]:
+        closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
+        seen: list[Any] = []
+        outputs = _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves(args), chosen, seen)
+        return jax.tree.unflatten(jax.tree.structure(shape), outputs), seen
+
+    return run
+
+
+def _evaluate(
+    jaxpr: Any, consts: Any, args: Any, chosen: Callable[[Any], bool], seen: list[Any]
+) -> list[Any]:
+    values: dict[Any, Any] = {}
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, core.Literal) else values[atom]
+
+    values.update(zip(jaxpr.constvars, consts))
+    values.update(zip(jaxpr.invars, args))
+    for eqn in jaxpr.eqns:
+        given = [read(atom) for atom in eqn.invars]
+        inner = next((eqn.params[name] for name in _CALLS if name in eqn.params), None)
+        if inner is not None and eqn.primitive.name not in _LOOPS:
+            closed = inner if hasattr(inner, "consts") else core.ClosedJaxpr(inner, ())
+            found = _evaluate(closed.jaxpr, closed.consts, given, chosen, seen)
+        else:
+            found = eqn.primitive.bind(*given, **eqn.params)
+            found = list(found) if eqn.primitive.multiple_results else [found]
+            if chosen(eqn):
+                seen.append((given, found))
+        values.update(zip(eqn.outvars, found))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def longest_loop(jaxpr: Any) -> int:
+    """The product of lengths along the deepest nest of scans; 1 without any."""
+    longest = 1
+    for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        length = int(eqn.params.get("length", 1)) if eqn.primitive.name == "scan" else 1
+        for inner in core.jaxprs_in_params(eqn.params):
+            longest = max(longest, length * longest_loop(inner))
+    return longest
+
+
+class Step(NamedTuple):
+    """One operation of a computation laid out flat: what it is called, which values it reads and
+    makes (numbers of values; None for a constant written in place), and their abstract values."""
+
+    name: str
+    reads: tuple[int | None, ...]
+    makes: tuple[int, ...]
+    eqn: Any
+
+
+class Flat(NamedTuple):
+    """A whole computation without calls: its operations in order, the values that go in and out."""
+
+    steps: list[Step]
+    inputs: list[int]
+    outputs: list[int | None]
+
+    def origins(self, groups: dict[int, str]) -> dict[int, frozenset[str]]:
+        """Which groups of inputs every value depends on; `groups` names those that matter."""
+        found = {value: frozenset({name}) for value, name in groups.items()}
+        for step in self.steps:
+            reach = frozenset().union(*(found.get(v, frozenset()) for v in step.reads if v))
+            for value in step.makes:
+                found[value] = reach
+        return found
+
+    def makers(self) -> dict[int, Step]:
+        """The operation that makes each value."""
+        return {value: step for step in self.steps for value in step.makes}
+
+
+def flat(function: Callable[..., Any], *args: Any) -> Flat:
+    """The computation of a function, laid out flat. Values are numbered from 1."""
+    closed = jax.make_jaxpr(function)(*args)
+    counter = itertools.count(1)
+    steps: list[Step] = []
+    inputs = [next(counter) for _ in closed.jaxpr.invars]
+    outputs = _lay_out(closed.jaxpr, inputs, counter, steps)
+    return Flat(steps, inputs, outputs)
+
+
+def _lay_out(
+    jaxpr: Any, given: Sequence[int | None], counter: Iterator[int], steps: list[Step]
+) -> list[int | None]:
+    number: dict[Any, int | None] = dict(zip(jaxpr.invars, given))
+    number |= {var: next(counter) for var in jaxpr.constvars}
+
+    def read(atom: Any) -> int | None:
+        return None if isinstance(atom, core.Literal) else number[atom]
+
+    for eqn in jaxpr.eqns:
+        reads = tuple(read(atom) for atom in eqn.invars)
+        inner = next((eqn.params[name] for name in _CALLS if name in eqn.params), None)
+        if inner is not None and eqn.primitive.name not in _LOOPS:
+            made = _lay_out(getattr(inner, "jaxpr", inner), reads, counter, steps)
+        else:
+            made = [next(counter) for _ in eqn.outvars]
+            steps.append(Step(eqn.primitive.name, reads, tuple(made), eqn))
+        number.update(zip(eqn.outvars, made))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def inside(eqn: Any) -> list[Any]:
+    """The jaxprs that one equation holds."""
+    return list(core.jaxprs_in_params(eqn.params))
