@@ -1,0 +1,1 @@
+"""Programs with and without faults, for the fault bench."""
