@@ -15,7 +15,8 @@ CERTAINTIES = ("exact", "statistical", "heuristic", "outcome")
 FAMILIES = "ABDCGEF"
 """The order in which a fault comes to bear: data, pipeline, loss, model, numerics, optimiser,
 evaluation."""
-SAME = {"B1": "A1", "F2": "A4", "F3": "C16"}
+OUTCOMES = ("F8", "E1", "E2", "E11", "G1")
+"""Faults that are seen by what becomes of training, and often have another reason."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,11 +72,11 @@ class Diagnosis:
             indent=1,
         )
 
-    def to_html(self) -> str:
+    def to_html(self, name: str = "program") -> str:
         """One page that opens offline."""
         from recipe_jax.report import diagnosis
 
-        return diagnosis.render(self)
+        return diagnosis.render(self, name)
 
     def __str__(self) -> str:
         """The causes as a person reads them."""
@@ -111,7 +112,7 @@ def diagnose(experiment: Program) -> Diagnosis:
         except Exception as error:
             told = f"Not answered: {type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
             findings.append(_skipped(name, told))
-    findings = _confirmed(facts, findings)
+    findings = _confirmed(findings)
     findings = [*crashes.values(), *findings]
     return Diagnosis(tuple(findings), tuple(causes(findings)))
 
@@ -130,16 +131,23 @@ def causes(findings: Sequence[Finding]) -> list[Cause]:
     to bear. What a better one explains is listed under it."""
     wrong = [f for f in findings if f.status in (Status.FAIL, Status.WARN) and f.fault]
     wrong.sort(key=_rank)
-    explained: dict[int, list[Finding]] = {}
-    found: list[int] = []
-    for number, finding in enumerate(wrong):
-        owner = next((n for n in found if _explains(wrong[n], finding)), None)
-        if owner is None:
-            found.append(number)
-            explained[number] = []
-        else:
+    # What another one explains, and does not explain it in turn, is no cause; of two that explain
+    # each other the first one is.
+    roots = [
+        finding
+        for number, finding in enumerate(wrong)
+        if not any(
+            _explains(other, finding) and (place < number or not _explains(finding, other))
+            for place, other in enumerate(wrong)
+            if place != number
+        )
+    ]
+    explained: list[list[Finding]] = [[] for _ in roots]
+    for finding in wrong:
+        if not any(finding is root for root in roots):
+            owner = next((n for n, root in enumerate(roots) if _explains(root, finding)), 0)
             explained[owner].append(finding)
-    return [Cause(wrong[n].fault, wrong[n], tuple(explained[n])) for n in found]
+    return [Cause(root.fault, root, tuple(others)) for root, others in zip(roots, explained)]
 
 
 def _rank(finding: Finding) -> tuple[int, int, int]:
@@ -154,16 +162,20 @@ def _explains(cause: Finding, finding: Finding) -> bool:
     return cause.fault == finding.fault or finding.fault in cause.explains
 
 
-def _confirmed(facts: Facts, findings: Sequence[Finding]) -> list[Finding]:
+def _confirmed(findings: Sequence[Finding]) -> list[Finding]:
     """Rules of thumb that an outcome bears out are failures, unless something surer explains it."""
-    if not any(f.certainty == "outcome" and f.status == Status.FAIL for f in findings):
-        return list(findings)
-    sure = [f for f in findings if f.status == Status.FAIL and f.certainty in CERTAINTIES[:2]]
-    if any("F8" in finding.explains for finding in sure):
-        return list(findings)
+    failed = [f for f in findings if f.status == Status.FAIL]
+    sure = [f for f in failed if f.certainty in CERTAINTIES[:2] and f.fault not in OUTCOMES]
+    open_outcomes = {
+        f.fault
+        for f in failed
+        if f.fault in OUTCOMES and not any(f.fault in other.explains for other in sure)
+    }
     return [
         dataclasses.replace(f, status=Status.FAIL)
-        if f.status == Status.WARN and f.certainty == "heuristic" and "F8" in f.explains
+        if f.status == Status.WARN
+        and f.certainty == "heuristic"
+        and open_outcomes.intersection(f.explains)
         else f
         for f in findings
     ]

@@ -7,7 +7,18 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "recipe_jax"
 PURE = [
-    *("recipe", "checks", "probes", "sweep", "train", "feed", "data", "models", "objectives", "optim"),
+    *(
+        "recipe",
+        "checks",
+        "probes",
+        "sweep",
+        "train",
+        "feed",
+        "data",
+        "models",
+        "objectives",
+        "optim",
+    ),
     *("schedules", "augment", "search", "ensemble", "assembly", "program"),
     *("types", "keys", "trees", "resolve", "gate", "adapters"),
 ]

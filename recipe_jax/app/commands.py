@@ -45,6 +45,31 @@ def train(argv: Sequence[str]) -> int:
     return _trained(train, (data, training), argv)
 
 
+def doctor(argv: Sequence[str]) -> int:
+    """All checks on what a config, or a program of one's own, would train."""
+    if _helped(doctor, argv, _doctor_flags):
+        return 0
+    from recipe_jax import config as configs
+    from recipe_jax import diagnosis
+    from recipe_jax.app import doctor as app_doctor
+    from recipe_jax.app.console import Console
+
+    if any(word.lstrip("-").startswith("program") for word in argv[1:]):
+        own = _parse(argv, _doctor_flags)
+        name, program = own.program, app_doctor.of_name(own.program or "")
+        out = own.out or f"runs/{name.replace(':', '.')}.doctor.html"
+    else:
+        parsed = configs.parse(_dashes(argv), _doctor_flags)
+        name, program = parsed.path, app_doctor.of_config(parsed.config)
+        stem = pathlib.Path(parsed.path.partition(":")[0]).stem
+        out = parsed.flags.out or f"runs/{stem}.doctor.html"
+    found = diagnosis.diagnose(program)
+    console = Console()
+    app_doctor.tell(console, name, found)
+    console.line(f"\nPage: {app_doctor.write(found, name, pathlib.Path(out))}")
+    return int(found.status == "fail")
+
+
 def predict(argv: Sequence[str]) -> int:
     """Predictions of a finished run's model for new examples."""
     if _helped(predict, argv, _predict_flags):
@@ -171,6 +196,18 @@ def _predict_flags(own: flags.FlagValues) -> None:
     )
 
 
+def _doctor_flags(own: flags.FlagValues) -> None:
+    flags.DEFINE_string(
+        "program",
+        None,
+        "module:function that returns recipe_jax.experiment(...), in place of --config",
+        flag_values=own,
+    )
+    flags.DEFINE_string(
+        "out", None, "where the page goes (runs/<name>.doctor.html)", flag_values=own
+    )
+
+
 def _train_flags(own: flags.FlagValues) -> None:
     _workdir_flag(own)
     own["workdir"].help = "the run's folder (runs/<name of the config>)"
@@ -184,7 +221,7 @@ def _helped(command: Command, argv: Sequence[str], define: Define) -> bool:
         return False
     own = flags.FlagValues()
     define(own)
-    trains = define is _train_flags
+    trains = define in (_train_flags, _doctor_flags)
     lines = [("--" + name.replace("_", "-"), own[name].help) for name in own]
     example = "--config configs/digits.py" if trains else "--workdir runs/digits"
     print(
@@ -192,7 +229,10 @@ def _helped(command: Command, argv: Sequence[str], define: Define) -> bool:
     )
     for flag, meaning in [*CONFIG_HELP, *lines] if trains else lines:
         print(f"  {flag:<30} {meaning}")
-    print(RESUMES if trains else "\nExit codes: 0 done; 2 bad input, one line says what.")
+    codes = "\nExit codes: 0 done; 2 bad input, one line says what."
+    if define is _doctor_flags:
+        codes = "\nExit codes: 0 nothing failed; 1 something did; 2 bad input, one line says what."
+    print(RESUMES if define is _train_flags else codes)
     return True
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
+import jax
 import numpy as np
 from scipy import special
 
 from recipe_jax.checks._telling import fault, healthy
+from recipe_jax.probes import trace
 from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
 from recipe_jax.types import Finding
 
@@ -28,7 +30,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             f"{bad:.0%} of the outputs are not finite before any step.",
             "Look for a logarithm, a root or a division of zero in the model, and at the init.",
             row=ROW,
-            explains=("F8", "E1", "C2", "G3", "C11", "C16"),
+            explains=("F8", "E1", "C2", "G3", "C11", "C16", "C9", "C8", "C13", "E6", "E7", "C4"),
         )
         return
     if meaning.kind == "values":
@@ -36,7 +38,8 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         spread, unit = float(width.max()), "deviations of the targets"
     elif facts.form == "logits":
         centred = outputs - (outputs.mean(-1, keepdims=True) if meaning.kind == "classes" else 0)
-        spread, unit = float(np.sqrt(np.mean(np.square(centred)))), "as logits"
+        # Around their mean over examples: what all share is the bias, judged by itself.
+        spread, unit = float(centred.std(0).max()), "as logits"
     else:
         raise NotGiven("outputs are probabilities")
     told = f"Outputs begin {spread:.3g} wide ({unit})"
@@ -54,6 +57,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     else:
         yield healthy("initial_outputs", f"{told}.", row=ROW)
     yield from _prior(facts, outputs)
+    yield from _weights(facts)
 
 
 def _scaled(facts: Facts) -> bool:
@@ -77,7 +81,7 @@ def _prior(facts: Facts, outputs: np.ndarray) -> Iterator[Finding]:
             )
         )
         told = f"Outputs begin {saved:.2f} deviations away from the mean of the targets"
-        bad = saved > 2.0
+        bad, far = saved > 2.0, saved > 4.0 and not _scaled(facts)
     elif meaning.tokens:
         return
     else:
@@ -87,7 +91,10 @@ def _prior(facts: Facts, outputs: np.ndarray) -> Iterator[Finding]:
         ]
         saved = float(special.rel_entr(prior, np.maximum(chances, 1e-12)).sum())
         told = f"Knowing the class frequencies alone would save {saved:.2f} nats at the start"
-        bad = saved > PRIOR
+        # Of even classes only a bias that is far off is wrong: random weights do that much.
+        uneven = np.log(np.count_nonzero(prior)) - special.entr(prior).sum() > 0.3
+        far = saved > max(1.5, np.log(max(2, meaning.classes)))
+        bad = far or saved > (PRIOR if uneven else 1.0)
     if not bad:
         yield healthy("initial_bias", f"{told}.", row=ROW)
         return
@@ -98,5 +105,41 @@ def _prior(facts: Facts, outputs: np.ndarray) -> Iterator[Finding]:
         "Begin the last bias at the log frequencies, or at the mean of the targets.",
         row=ROW,
         certainty="heuristic",
+        warn=not far,
+        explains=("E11", "E2", "E1", "F8", "A11", "C9"),
+    )
+
+
+LITTLE = 0.05
+
+
+def _weights(facts: Facts) -> Iterator[Finding]:
+    """C2: matrices so small that nothing gets through, where no normalisation makes up for it."""
+    sizes = {}
+    for name, leaf in zip(facts.names, facts.learnt(facts.variables)):
+        values = as_numpy(leaf)
+        if values.ndim >= 2 and values.any() and min(values.shape[-2:]) > 1:
+            fan_in = values.size // values.shape[-1]
+            sizes[name] = float(values.std() * np.sqrt(fan_in))
+    normalises = any(
+        each.name == "rsqrt"
+        for each in trace.operations(
+            jax.make_jaxpr(lambda v, x: facts.apply(v, x, facts.key, True)[0])(
+                facts.variables, facts.batch.inputs
+            )
+        )
+    )
+    little = [name for name, size in sizes.items() if size < LITTLE]
+    if len(sizes) < 2 or 2 * len(little) < len(sizes) or normalises:
+        return
+    yield fault(
+        "initial_weights",
+        "C2",
+        f"{', '.join(little[:3])} begin so small that what comes out is {min(sizes.values()):.2g} "
+        "times what goes in.",
+        "Scale the weights by one over the root of what goes in (LeCun, He).",
+        row="SKEL13",
+        certainty="heuristic",
         warn=True,
+        explains=("F8", "E2", "E11", "C10", "C9", "C7", "E5"),
     )

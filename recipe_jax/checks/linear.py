@@ -22,22 +22,14 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     if len(inputs) < 3:
         raise NotGiven("a batch has fewer than three examples")
     layers = _layers(facts)
-    one, two, three = inputs, np.roll(inputs, 1, 0), np.roll(inputs, 2, 0)
-    variables = facts.scattered(0.5)
-
-    def outputs(each: np.ndarray) -> np.ndarray:
-        found = as_numpy(facts.forward(variables, jnp.asarray(each), facts.key, False)[0])
-        if facts.form == "probabilities" and facts.meaning.kind == "classes":
-            found = np.log(np.maximum(found, 1e-30))
-            found = found - found[..., :1]
-        return found
-
-    apart = outputs(one) + outputs(two) - outputs(three) - outputs(one + two - three)
-    scale = max(float(outputs(one).std()), 1e-12)
-    off = float(np.abs(apart).max()) / scale
+    # Small inputs see any activation as a line: these are large, and so are the weights.
+    inputs = 10 * (inputs - inputs.mean()) / max(float(inputs.std()), 1e-30)
+    off = max(_bent(facts, inputs, scale) for scale in (0.5, 3.0))
     told = f"Outputs of sums of inputs differ from sums of outputs by {off:.2g} deviations"
     if not np.isfinite(off):
         raise NotGiven("outputs are not finite")
+    if not np.ptp(as_numpy(facts.forward(facts.scattered(0.5), inputs, facts.key, False)[0])):
+        raise NotGiven("every output is the same")
     if off > TOLERANCE or layers < 2:
         yield healthy("linear_stack", f"{told}; {layers} layers of weights.", row="SKEL15")
         return
@@ -49,6 +41,22 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         row="SKEL15",
         explains=("F8", "E11", "C10", "E2"),
     )
+
+
+def _bent(facts: Facts, inputs: np.ndarray, scale: float) -> float:
+    """How far outputs of sums are from sums of outputs, at weights scattered by `scale`."""
+    one, two, three = inputs, np.roll(inputs, 1, 0), np.roll(inputs, 2, 0)
+    variables = facts.scattered(scale)
+
+    def outputs(each: np.ndarray) -> np.ndarray:
+        found = as_numpy(facts.forward(variables, jnp.asarray(each), facts.key, False)[0])
+        if facts.form == "probabilities" and facts.meaning.kind == "classes":
+            found = np.log(np.maximum(found, 1e-30))
+            found = found - found[..., :1]
+        return found
+
+    apart = outputs(one) + outputs(two) - outputs(three) - outputs(one + two - three)
+    return float(np.abs(apart).max()) / max(float(outputs(one).std()), 1e-12)
 
 
 def _layers(facts: Facts) -> int:

@@ -13,7 +13,7 @@ from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
 from recipe_jax.types import Finding
 
 ROW = "SKEL2"
-CERTAIN_ENOUGH = 0.55
+CERTAIN_ENOUGH, RIGHT = 0.55, 0.8
 WEIGHTS = 50.0
 
 
@@ -127,9 +127,12 @@ def _certainty(facts: Facts) -> Iterator[Finding]:
     labels = meaning.labels(targets).ravel()
     shape = np.shape(facts.outputs)
     reads = what_it_reads(facts)
-    if facts.form != "logits" or not reads:
+    if facts.form != "logits":
         return
     best = _lowest(facts)
+    if not reads:
+        yield from _right_class(facts, best, labels)
+        return
     chances = meaning.chances(best, "logits").reshape(len(labels), -1)
     flat = as_numpy(facts.loss_gradient(np.zeros(shape, np.float32), targets))
     slope = np.abs(flat.reshape(len(labels), -1)).sum(-1)
@@ -175,6 +178,25 @@ def _certainty(facts: Facts) -> Iterator[Finding]:
         yield from _padding(facts)
     yield healthy(
         "loss_certainty", f"It is lowest where the right class has probability {told:.2f}.", row=ROW
+    )
+
+
+def _right_class(facts: Facts, best: np.ndarray, labels: np.ndarray) -> Iterator[Finding]:
+    """Of a loss that is no cross entropy: whether its lowest outputs say the class."""
+    chances = facts.meaning.chances(best, "logits").reshape(len(labels), -1)
+    asked = labels >= 0
+    right = float((chances.argmax(-1) == labels)[asked].mean())
+    told = f"The outputs at which the loss is lowest name the right class in {right:.0%} of the examples"
+    if right > RIGHT or not np.isfinite(chances).all():
+        yield healthy("loss_certainty", f"{told}.", row=ROW)
+        return
+    yield fault(
+        "loss_certainty",
+        "D6",
+        f"{told}.",
+        "Use a loss for classes, such as optax.softmax_cross_entropy_with_integer_labels.",
+        row=ROW,
+        explains=("F8", "E11", "E2", "D7"),
     )
 
 

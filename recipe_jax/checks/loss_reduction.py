@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from recipe_jax.checks._telling import fault, healthy
-from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
+from recipe_jax.probes.facts import Crashed, Facts, NotGiven, as_numpy
 from recipe_jax.types import Finding
 
 ROW = "SKEL2"
@@ -32,7 +32,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         perfect = facts.meaning.perfect(targets, facts.form, shape)
         right = float(facts.compiled_loss(perfect, targets))
         usual = float(facts.compiled_loss(outputs, targets))
-        if together and right > 0.05 * abs(usual):
+        if right > 0.05 * abs(usual) and (together or _broadcast(facts, right, perfect, targets)):
             yield _mixed(facts, right, perfect, targets)
             return
     value = np.shape(facts.program.loss(outputs, targets))  # pyright: ignore[reportOptionalCall]
@@ -69,33 +69,41 @@ def _together(facts: Facts, outputs: np.ndarray, targets: np.ndarray) -> bool:
     else:
         other[half:] = other[half:][::-1]
         other[-1] = other[-1][..., ::-1] if other.ndim > 1 else other[-1]
+    # Their targets too: what is broadcast reads every target for every output.
+    others = targets.copy()
+    others[half:] = others[half:][::-1]
     one = as_numpy(facts.loss_gradient(outputs, targets))[:half].ravel()
-    two = as_numpy(facts.loss_gradient(other, targets))[:half].ravel()
+    two = as_numpy(facts.loss_gradient(other, others))[:half].ravel()
     if not (np.isfinite(one).all() and np.isfinite(two).all()) or not one.any():
         return False
     factor = float(one @ two / max(one @ one, 1e-30))
     return bool(np.abs(two - factor * one).max() > 1e-3 * np.abs(two).max())
 
 
+def _broadcast(facts: Facts, right: float, perfect: np.ndarray, targets: np.ndarray) -> bool:
+    """Whether perfect outputs cost nothing once they have the targets' shape."""
+    if perfect.shape == targets.shape or perfect.size != targets.size:
+        return False
+    try:
+        alike = float(facts.loss(perfect.reshape(targets.shape), targets))
+    except Crashed:
+        return False
+    return abs(alike) < 1e-2 * abs(right)
+
+
 def _mixed(facts: Facts, right: float, perfect: np.ndarray, targets: np.ndarray) -> Finding:
     """Which of the two it is: reshaping the outputs to the targets' shape heals a broadcast."""
-    told = (
-        f"The gradient of one example depends on the others, and perfect outputs cost {right:.3g}"
-    )
-    broadcast = False
-    if perfect.shape != targets.shape and perfect.size == targets.size:
-        try:
-            alike = float(facts.program.loss(perfect.reshape(targets.shape), targets))  # pyright: ignore
-            broadcast = abs(alike) < 1e-2 * abs(right)
-        except Exception:
-            broadcast = False
+    told = f"The loss of one example depends on the others, and perfect outputs cost {right:.3g}"
+    spread = 2 * float(np.mean(facts.meaning.variance))
+    by_pairs = facts.meaning.kind == "values" and 0.5 < right / spread < 2
+    broadcast = by_pairs or _broadcast(facts, right, perfect, targets)
     explains = ("F8", "D1", "D6", "D7", "E11", "C15", "C3", "D2", "C2", "E2", "C5", "D5")
     if broadcast:
         return fault(
             CHECK,
             "D4",
-            f"{told}: outputs of shape {perfect.shape} are broadcast against targets of shape "
-            f"{targets.shape}.",
+            f"{told}: outputs of shape {perfect.shape} and targets of shape {targets.shape} are "
+            "broadcast against each other, all pairs of examples.",
             "Give both one shape before subtracting.",
             row=ROW,
             explains=("D3", *explains),

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import core
 
 from recipe_jax.checks._telling import fault, healthy, percent
 from recipe_jax.probes import trace
@@ -42,14 +41,38 @@ def _evaluation(facts: Facts) -> Iterator[Finding]:
     if np.array_equal(one, other, equal_nan=True):
         yield healthy("evaluation_repeats", "Evaluation does not depend on the key.", row=ROW)
         return
+    on_inputs = _on_inputs(facts)
     yield fault(
         "evaluation_repeats",
-        "C16",
-        "At evaluation outputs change with the random key: dropout or noise is still on.",
-        "Pass train=False on to every layer that is random.",
+        "B6" if on_inputs else "C16",
+        "At evaluation outputs change with the random key: "
+        + ("inputs are still augmented." if on_inputs else "dropout or noise is still on."),
+        "Augment training examples only."
+        if on_inputs
+        else "Pass train=False on to every layer that is random.",
         row=ROW,
-        explains=("F3", "B6", "F8", "C17", "A13"),
+        explains=("F3", "B6", "C16", "F8", "C17", "A13"),
     )
+
+
+def _on_inputs(facts: Facts) -> bool:
+    """Whether what is random is added to the inputs, or moves them, before any weight."""
+    variables = facts.variables
+    layout = trace.flat(
+        lambda learnt, x, key: facts.apply(facts.with_learnt(variables, learnt), x, key, False)[0],
+        facts.learnt(variables),
+        facts.batch.inputs,
+        facts.key,
+    )
+    *weights, inputs, key = layout.inputs
+    origins = layout.origins(dict.fromkeys(weights, "weights") | {inputs: "inputs", key: "key"})
+    moving = ("add", "sub", "gather", "dynamic_slice", "dynamic_update_slice", "add_any")
+    for step in layout.steps:
+        found = frozenset().union(*(origins.get(v or 0, frozenset()) for v in step.reads))
+        apart = any(origins.get(v or 0) == frozenset({"inputs"}) for v in step.reads)
+        if step.name in moving and apart and found == frozenset({"inputs", "key"}):
+            return True
+    return False
 
 
 def _operations(facts: Facts, train: bool) -> list[trace.Operation]:
@@ -88,22 +111,21 @@ def _keeps_keys(facts: Facts) -> bool:
 
 
 def _rate(facts: Facts) -> Iterator[Finding]:
-    """Share that dropout leaves: the number that uniform draws are compared with."""
-    kept = []
-    closed = jax.make_jaxpr(lambda v, x, k: facts.apply(v, x, k, True)[0])(
-        facts.variables, facts.batch.inputs, facts.key
+    """Share that dropout drops: zeros that come and go with the key."""
+    variables, inputs = facts.variables, facts.batch.inputs
+
+    def masks(eqn: Any) -> bool:
+        kind = eqn.outvars[0].aval
+        floats = jnp.issubdtype(kind.dtype, jnp.floating)
+        return eqn.primitive.name in ("select_n", "mul") and floats and kind.ndim >= 2
+
+    run = jax.jit(
+        lambda key: trace.watched(lambda k: facts.apply(variables, inputs, k, True)[0], masks)(key)
     )
-    for each in trace.operations(closed):
-        if each.name in ("lt", "le", "gt", "ge") and not each.within[-1:] == ("_threefry",):
-            for atom in each.inputs:
-                if isinstance(atom, core.Literal) and np.ndim(atom.val) == 0:
-                    value = float(atom.val)
-                    kept.append(value if each.name in ("lt", "le") else 1 - value)
-    random = any(each.name in RANDOM for each in trace.operations(closed))
-    kept = [value for value in kept if 0 < value < 1]
-    if not random or not kept:
+    one, other = (run(key)[1] for key in _keys())
+    drops = max((_dropped(a, b) for a, b in zip(one, other)), default=0.0)
+    if not drops:
         return
-    drops = 1 - min(kept)
     told = f"Dropout drops {percent(drops)}"
     if drops < RATE:
         yield healthy("dropout_rate", f"{told}.", row="REG6")
@@ -118,6 +140,18 @@ def _rate(facts: Facts) -> Iterator[Finding]:
         warn=drops < FAR,
         explains=("F8", "E2", "E11"),
     )
+
+
+def _dropped(one: Any, other: Any) -> float:
+    """Share of the numbers that one operation sets to zero, if they are others for another key."""
+    (given, (made, *_)), (_, (second, *_)) = one, other
+    made, second = as_numpy(made), as_numpy(second)
+    values = [as_numpy(each) for each in given if np.shape(each) == made.shape and is_float(each)]
+    whole = np.max([np.abs(each) for each in values], axis=0) > 0 if values else made != 0
+    gone, also = (made == 0) & whole, (second == 0) & whole
+    if not gone.any() or (gone == also).all():
+        return 0.0
+    return float(gone.sum() / max(1, whole.sum()))
 
 
 def _averages(facts: Facts) -> Iterator[Finding]:

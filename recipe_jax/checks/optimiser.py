@@ -20,19 +20,23 @@ MOST_WORK = 3e8
 class Response(NamedTuple):
     """How large updates are, (steps,) each, for one gradient given again and again.
 
-    plain, tenfold, thousandth, millionth: for the gradient times 1, 10, 1e-3, 1e-6; pulse: given
-    five times, then zeros; decay: size of what the weights themselves add, over the rest; pull: how
-    far that points to zero (cosine)
+    plain, tenfold, millionth, billionth: for the gradient times 1, 10, 1e-6, 1e-9; pulse: given five
+    times, then zeros; decay: size of what the weights themselves add, over the rest; pull: how
+    far that points to zero (cosine); shrink: that size over the weights'; kept: an array of the state
+    is, long after the pulse, what it was right after it; proportional: updates of single weights
+    are to each other as their gradients
     """
 
     plain: np.ndarray
     tenfold: np.ndarray
-    thousandth: np.ndarray
     millionth: np.ndarray
+    billionth: np.ndarray
     pulse: np.ndarray
     decay: float
     pull: float
     shrink: float
+    kept: bool
+    proportional: bool
 
 
 def diagnose(facts: Facts) -> Iterator[Finding]:
@@ -44,6 +48,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         raise NotGiven("updates are not finite")
     if not response.plain.any():
         raise NotGiven("the optimiser makes no update")
+    yield from _state(facts)
     yield from _clipping(facts, response)
     yield from _memory(facts, response)
     yield from _epsilon(facts, response)
@@ -73,19 +78,26 @@ def respond(facts: Facts) -> Response:
             grads = facts.optimised(facts.with_learnt(zeros, scaled))
             updates, opt_state = optimizer.update(grads, opt_state, held)
             flat = _flat(facts, updates)
-            return opt_state, (jnp.linalg.norm(flat), flat)
+            held_back = [
+                jnp.linalg.norm(leaf.astype(jnp.float32).ravel())
+                for leaf in jax.tree.leaves(opt_state)
+                if is_float(leaf) and leaf.size > 1
+            ]
+            return opt_state, (jnp.linalg.norm(flat), flat, jnp.stack([*held_back, 0.0]))
 
-        opt_state, (norms, flats) = jax.lax.scan(step, optimizer.init(held), factors)
-        return norms, flats[ALONE - 1]
+        _, (norms, flats, states) = jax.lax.scan(step, optimizer.init(held), factors)
+        return norms, flats[ALONE - 1], states
 
     ones = np.ones(length, np.float32)
     pulse = np.where(np.arange(length) < ALONE, 1, 0).astype(np.float32)
-    factors = np.stack([ones, 10 * ones, 1e-3 * ones, 1e-6 * ones, pulse, ones])
+    factors = np.stack([ones, 10 * ones, 1e-6 * ones, 1e-9 * ones, pulse, ones])
     scales = np.array([1, 1, 1, 1, 0, 0], np.float32)
     with guarded("optimizer"):
         run = jax.jit(run)
         found = [run(f, s) for f, s in zip(factors, scales)]
-    norms = [np.asarray(norm) for norm, _ in found]
+    norms = [np.asarray(norm) for norm, _, _ in found]
+    states = np.asarray(found[4][2])
+    same = np.abs(states[-1] - states[2 * ALONE]) <= 1e-5 * np.abs(states[-1])
     with_weights, without = np.asarray(found[0][1]), np.asarray(found[5][1])
     added = with_weights - without
     weights = np.concatenate([np.asarray(leaf, np.float32).ravel() for leaf in learnt])
@@ -96,7 +108,16 @@ def respond(facts: Facts) -> Response:
         decay=float(np.linalg.norm(added)) / bottom,
         pull=float(-(added @ weights) / max(length_of, 1e-30)),
         shrink=float(np.linalg.norm(added) / max(np.linalg.norm(weights), 1e-30)),
+        kept=bool((same & (states[-1] > 0)).any()),
+        proportional=_proportional(gradient, without),
     )
+
+
+def _proportional(gradient: list[Any], update: np.ndarray) -> bool:
+    slope = np.concatenate([np.asarray(leaf, np.float32).ravel() for leaf in gradient])
+    large = np.abs(slope) > 0.03 * np.abs(slope).max()
+    ratio = update[large] / slope[large]
+    return bool(ratio.std() < 0.1 * abs(ratio.mean())) and int(large.sum()) > 10
 
 
 def _flat(facts: Facts, updates: Any) -> Any:
@@ -106,16 +127,40 @@ def _flat(facts: Facts, updates: Any) -> Any:
     return jnp.concatenate([leaf.astype(jnp.float32).ravel() for leaf in leaves])
 
 
+def _state(facts: Facts) -> Iterator[Finding]:
+    """Whether an update changes the optimiser's state, where it has one."""
+    params = facts.optimised(facts.variables)
+    ones = jax.tree.map(lambda leaf: jnp.ones_like(leaf) if is_float(leaf) else leaf, params)
+    optimizer = facts.program.optimizer
+    with guarded("optimizer"):
+        state = optimizer.init(params)
+        after = jax.jit(optimizer.update)(ones, state, params)[1]
+    pairs = list(zip(jax.tree.leaves(state), jax.tree.leaves(after)))
+    if not pairs or any(not np.array_equal(np.asarray(a), np.asarray(b)) for a, b in pairs):
+        yield healthy("optimiser_state", "The optimiser's state goes on.", row=ROW)
+        return
+    yield fault(
+        "optimiser_state",
+        "E6",
+        "An update leaves the optimiser's state as it was: averages and counts stand still.",
+        "Return the new state with the updates.",
+        row=ROW,
+        explains=("E8", "E9", "E1", "E2", "F8", "E3"),
+    )
+
+
 def _late(norms: np.ndarray) -> float:
     """Size of an update a few steps in, at its largest (accumulating optimisers rest between)."""
     return float(norms[: 4 * ALONE].max())
 
 
 def _clipping(facts: Facts, response: Response) -> Iterator[Finding]:
-    small, tiny, one = map(_late, (response.thousandth, response.millionth, response.plain))
+    if _has(facts, "nu", "sum_of_squares", "mean_of_squares"):
+        return  # adaptive: clipping changes no size
+    small, tiny, one = map(_late, (response.millionth, response.billionth, response.plain))
     if not small or abs(tiny / small / 1e-3 - 1) > 0.2:
-        return  # not proportional to small gradients: adaptive, so that clipping changes no size
-    factor = one / (1e3 * small)
+        return  # not proportional to small gradients: signs, or a trust ratio
+    factor = one / (1e6 * small)
     try:
         norms = facts.lanes["normal"].norms
     except NotGiven:
@@ -148,10 +193,12 @@ def _memory(facts: Facts, response: Response) -> Iterator[Finding]:
     rest = float(response.pulse[-10:].max())
     growth = _late(response.plain[::-1]) / max(_late(response.plain), 1e-30)
     told = f"{percent(rest / max(top, 1e-30))} of an update remain {len(response.pulse) - ALONE} steps after the last gradient"
-    if rest <= 0.5 * top:
+    by_sign = _late(response.tenfold) < 3 * _late(response.plain)
+    # The sign of a small rest is as large as any other.
+    if rest <= 0.5 * top or (by_sign and not response.kept):
         yield healthy("optimiser_memory", f"{told}.", row=ROW)
         return
-    momentum = _has(facts, "trace", "mu")
+    momentum = not response.kept and _has(facts, "trace", "mu")
     yield fault(
         "optimiser_memory",
         "E9" if momentum else "E8",
@@ -173,6 +220,19 @@ def _epsilon(facts: Facts, response: Response) -> Iterator[Finding]:
         return
     ratio = _late(response.tenfold) / max(_late(response.plain), 1e-30)
     told = f"A gradient ten times as large makes an update {ratio:.1f} times as large"
+    if ratio < 1.5 and response.proportional:
+        yield fault(
+            "clipping",
+            "E4",
+            f"{told}, yet updates are proportional to gradients: they are clipped to less than "
+            "epsilon.",
+            "Raise the limit to what gradients usually measure.",
+            row=ROW,
+            certainty="heuristic",
+            warn=True,
+            explains=("E2", "E11", "F8"),
+        )
+        return
     if ratio < 3:
         yield healthy("epsilon", f"{told}.", row=ROW)
         return
@@ -189,7 +249,7 @@ def _epsilon(facts: Facts, response: Response) -> Iterator[Finding]:
 
 
 def _decay(facts: Facts, response: Response) -> Iterator[Finding]:
-    if response.pull < 0.5 or not response.decay:
+    if response.pull < 0.5 or not 0 < response.decay < 1e9:
         return
     told = (
         f"The decay of the weights is {response.decay:.3g} times the rest of an update, and takes "

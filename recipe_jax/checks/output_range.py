@@ -11,6 +11,8 @@ from recipe_jax.types import Finding
 
 ROW = "SKEL4"
 CHECK = "output_range"
+NARROW = 3.0
+"""Logits that differ by less cannot be sure of anything."""
 
 
 def diagnose(facts: Facts) -> Iterator[Finding]:
@@ -19,12 +21,44 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     low, high = _range(facts)
     told = f"Outputs of many random weights run from {low:.3g} to {high:.3g}"
     name = ""
-    if low >= 0 and high <= 1:
+    if low == high:
+        one = low == 1 and np.shape(facts.outputs)[-1:] == (1,)
+        yield fault(
+            CHECK,
+            "C6" if one else "D8",
+            f"Every output is {low:.3g}, whatever weights and inputs are"
+            + (": a softmax over one output." if one else "."),
+            "Use a sigmoid, or two outputs." if one else "Follow the outputs back to the weights.",
+            row=ROW,
+            explains=(
+                "C4",
+                "C7",
+                "C12",
+                "C13",
+                "C14",
+                "D6",
+                "D8",
+                "F8",
+                "E2",
+                "E6",
+                "E7",
+                "E11",
+                "E5",
+                "C5",
+                "C1",
+            ),
+        )
+        return
+    if low >= 0 and high <= 1 and high > 0.9 and low < 0.1:
         name = "a sigmoid"
-    elif low >= -1 and high <= 1:
+    elif low >= -1 and high <= 1 and high > 0.9 and low < -0.9:
         name = "a tanh"
     elif low == 0:
         name = "a ReLU"
+    elif high == 0:
+        name = "a ReLU with its sign turned"
+    elif high - low < NARROW and facts.meaning.kind != "values":
+        name = "a bounded activation"
     if facts.meaning.kind == "values":
         wanted = as_numpy(facts.all_train.targets)
         span = float(wanted.max() - wanted.min())
@@ -52,8 +86,8 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
 def _range(facts: Facts) -> tuple[float, float]:
     """Of all outputs that are finite, at several random changes of the weights."""
     found = []
-    for scale in (0.0, 1.0, 3.0, 10.0, 30.0):
-        variables = facts.scattered(scale) if scale else facts.variables
+    for number, scale in enumerate((0.0, *(1.0, 3.0, 10.0, 30.0) * 3)):
+        variables = facts.scattered(scale, number) if scale else facts.variables
         outputs = as_numpy(facts.forward(variables, facts.batch.inputs, facts.key, False)[0])
         found.append(outputs[np.isfinite(outputs)])
     values = np.concatenate(found)

@@ -44,6 +44,18 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         *(origins.get(value, frozenset()) for value in layout.outputs if value)
     )
     unused = [i for i in asked if str(i) not in used]
+    read = [i for i in unused if _read_at_evaluation(facts, i)]
+    if read:
+        yield fault(
+            CHECK,
+            "C17",
+            f"Training neither learns nor updates {_listed(names, read)}, which evaluation reads.",
+            "Return the updated averages from apply.",
+            row=ROW,
+            explains=("F8", "C12", "A13", "E6", "C16", "C13", "E2", "E11"),
+        )
+        unused = [i for i in unused if i not in read]
+        asked = [i for i in asked if i not in read]
     if unused:
         yield fault(
             CHECK,
@@ -124,6 +136,22 @@ def _origins(facts: Facts, variables: Any) -> tuple[trace.Flat, dict[int, frozen
         lambda learnt: facts.objective(learnt, variables, *batch, facts.key)[0], learnt
     )
     return layout, layout.origins({value: str(i) for i, value in enumerate(layout.inputs)})
+
+
+def _read_at_evaluation(facts: Facts, place: int) -> bool:
+    """Whether outputs at evaluation change with one array."""
+    learnt = facts.learnt(facts.variables)
+    changed = [*learnt]
+    changed[place] = learnt[place] + 1
+    one, other = (
+        as_numpy(
+            facts.forward(
+                facts.with_learnt(facts.variables, each), facts.batch.inputs, facts.key, False
+            )[0]
+        )
+        for each in (learnt, changed)
+    )
+    return not np.array_equal(one, other, equal_nan=True)
 
 
 def _no_slope(step: trace.Step) -> bool:

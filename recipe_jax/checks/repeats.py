@@ -10,7 +10,7 @@ from recipe_jax.checks._telling import fault, healthy, percent
 from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
 from recipe_jax.types import Finding
 
-MANY, SHARED, CONFLICTING = 0.05, 0.01, 0.02
+MANY, NEARLY_ALL, SHARED, CONFLICTING = 0.05, 0.8, 0.01, 0.02
 NEAR, NEAR_SHARE = 0.15, 0.05
 NATURAL = 0.2
 """In data of few different values so many rows occur twice by nature."""
@@ -22,6 +22,8 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     count = len(train)
     distinct, first, place = np.unique(train, return_index=True, return_inverse=True)
     twice = 1 - len(distinct) / count
+    counts = np.bincount(place)
+    twins = float((counts > 1)[place].mean())
     natural = twice > NATURAL and _few_values(facts)
     if twice > MANY:
         yield fault(
@@ -32,7 +34,8 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             "Leave repeats out before splitting, unless they were drawn on purpose.",
             row="DATA5",
             certainty="heuristic",
-            warn=True,
+            warn=twice < NEARLY_ALL or natural,
+            explains=("F8", "E11"),
         )
     else:
         yield healthy(
@@ -41,7 +44,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     if not facts.meaning.tokens:
         yield from _conflicts(facts, place, natural)
     if facts.has_validation:
-        yield from _across(facts, set(train.tolist()), natural)
+        yield from _across(facts, set(train.tolist()), natural=natural, twins=twins)
 
 
 def _conflicts(facts: Facts, place: np.ndarray, natural: bool) -> Iterator[Finding]:
@@ -75,11 +78,16 @@ def _conflicts(facts: Facts, place: np.ndarray, natural: bool) -> Iterator[Findi
     )
 
 
-def _across(facts: Facts, train: set[bytes], natural: bool) -> Iterator[Finding]:
-    """A4 and F2: validation examples that are in training; A5: nearly so."""
+def _across(facts: Facts, train: set[bytes], *, natural: bool, twins: float) -> Iterator[Finding]:
+    """A4 and F2: validation examples that are in training; A5: nearly so.
+
+    natural: rows repeat by chance; twins: share of training examples that have a twin in training.
+    Where repeats are as common there, as short sequences have them, the split is not to blame.
+    """
     held = _digests(facts.program.validation.inputs)  # pyright: ignore[reportOptionalMemberAccess]
     both = np.array([digest in train for digest in held.tolist()])
     share = float(both.mean())
+    natural = natural or share < 2 * twins
     remedy = "Split before copying or augmenting, and put equal examples into one split."
     if share >= 0.9 and not natural:
         yield fault(
@@ -91,7 +99,7 @@ def _across(facts: Facts, train: set[bytes], natural: bool) -> Iterator[Finding]
             explains=("A4", "A5", "A6"),
         )
         return
-    if share >= SHARED and both.sum() >= 3:
+    if share >= SHARED and both.sum() >= 3 and not natural:
         yield fault(
             "shared_examples",
             "A4",
@@ -99,7 +107,6 @@ def _across(facts: Facts, train: set[bytes], natural: bool) -> Iterator[Finding]
             "training too.",
             remedy,
             row="DATA5",
-            warn=natural,
             explains=("A5", "A6", "F2"),
             examples=np.flatnonzero(both)[:50],
         )
@@ -121,6 +128,16 @@ def _near(facts: Facts, remedy: str) -> Iterator[Finding]:
     usual = float(np.median(own))
     if usual == 0:
         return
+    # In the inputs' own units as well, where noise on a column that hardly varies is small.
+    raw, held_raw = (
+        as_numpy(split.inputs).reshape(len(split.inputs), -1)
+        for split in (facts.train, facts.validation)
+    )
+    finder = neighbors.NearestNeighbors(n_neighbors=2).fit(raw)
+    raw_own = finder.kneighbors(raw)[0][:, 1]
+    raw_other = finder.kneighbors(held_raw, n_neighbors=1)[0][:, 0]
+    if float((raw_other < NEAR * np.median(raw_own)).mean()) > float((other < NEAR * usual).mean()):
+        own, other, usual = raw_own, raw_other, float(np.median(raw_own))
     near, expected = float((other < NEAR * usual).mean()), float((own < NEAR * usual).mean())
     told = (
         f"{percent(near)} of the validation examples lie closer to a training example than {NEAR:g} "
@@ -137,6 +154,7 @@ def _near(facts: Facts, remedy: str) -> Iterator[Finding]:
         remedy,
         row="DATA5",
         certainty="statistical",
+        explains=("A13", "A6"),
         examples=np.flatnonzero(other < NEAR * usual)[:50],
     )
 

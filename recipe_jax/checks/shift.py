@@ -33,7 +33,9 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         ratio = np.median(other.std(0)[own.std(0) > 0] / own.std(0)[own.std(0) > 0])
         cured = float((rescaled > DISTANCE).mean()) < 0.3 * share
         moved = _one_way(own, other)
-        if (share > 0.5 and (cured or not 0.5 < ratio < 2)) or moved:
+        off = np.abs(other.mean(0) - own.mean(0)) / np.maximum(own.std(0), 1e-12)
+        apart = not 0.67 < ratio < 1.5 or float(np.median(off)) > 2
+        if (share > 0.5 and cured and apart) or moved:
             yield fault(
                 "split_statistics",
                 "B8",

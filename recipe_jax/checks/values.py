@@ -12,6 +12,8 @@ from recipe_jax.types import Finding
 CONSTANT = 0.3
 SMALL, LARGE, MIXED = 0.05, 8.0, 100.0
 HELPS = 0.1
+FAR = 10.0
+"""Outputs that begin so wide show that the scale does harm."""
 
 
 def diagnose(facts: Facts) -> Iterator[Finding]:
@@ -77,9 +79,11 @@ def _stand_ins(facts: Facts) -> Iterator[Finding]:
             others = values[~at & np.isfinite(values)]
             if not 2 <= at.sum() < 0.5 * len(values) or len(np.unique(others)) < 5:
                 continue
-            low, high = np.percentile(others, (1, 99))
-            spread = max(high - low, 1e-12)
-            if min(abs(extreme - low), abs(extreme - high)) > 3 * spread and others.std() > 0:
+            low, high = np.percentile(others, (5, 95))
+            quarter, middle = np.percentile(others, (25, 75))
+            if middle == quarter or at.sum() < 0.005 * len(values):
+                continue  # most are one value: what is rare is far from it by nature
+            if min(abs(extreme - low), abs(extreme - high)) > 4 * (high - low):
                 named.append((column, float(extreme), int(at.sum())))
     if not named:
         return
@@ -116,8 +120,8 @@ def _constant(facts: Facts) -> Iterator[Finding]:
         "Look at what was read: columns or images that are all one value carry nothing.",
         row="DATA3",
         certainty="heuristic",
-        warn=features < 0.9 and examples < 0.5,
-        explains=("A6", "A3"),
+        warn=features < 0.6 and examples < 0.5,
+        explains=("A6", "A3", "A4", "A5", "F8"),
     )
 
 
@@ -140,7 +144,7 @@ def _scale(facts: Facts) -> Iterator[Finding]:
     if not name:
         yield healthy("input_scale", f"{told}.", row="DATA3 SKEL3")
         return
-    helps = _helps(facts)
+    helps, begins = _helps(facts), _begins(facts)
     cure = (
         ""
         if helps is None
@@ -153,9 +157,19 @@ def _scale(facts: Facts) -> Iterator[Finding]:
         "Scale every feature to mean 0 and deviation 1 with the statistics of training, once.",
         row="DATA3 SKEL3",
         certainty="statistical" if helps is not None and helps > HELPS else "heuristic",
-        warn=helps is None or helps <= HELPS,
+        warn=(helps is None or helps <= HELPS) and begins < FAR,
         explains=("F8", "C2", "C8", "C9", "C10", "E1", "E2", "E9", "E11", "G1", "A6"),
     )
+
+
+def _begins(facts: Facts) -> float:
+    """How wide the outputs begin, in logits or in deviations of the targets."""
+    if facts.program.apply is None or facts.program.init is None:
+        return 0.0
+    outputs = as_numpy(facts.outputs)
+    if facts.meaning.kind == "values":
+        return float(outputs.std() / np.sqrt(facts.meaning.variance).max())
+    return float(outputs.std()) if facts.form == "logits" else 0.0
 
 
 def _helps(facts: Facts) -> float | None:
@@ -172,7 +186,10 @@ def _helps(facts: Facts) -> float | None:
     early = lanes["standardised"].held_out[half].mean() - lanes["normal"].held_out[half].mean()
     _, low, _ = interval(with_it - without)
     gain = float((with_it - without).mean())
-    return max(gain if low > 0 else 0.0, float(early) if early > 2 * HELPS else 0.0)
+    on_own = (lanes["standardised"].trained - lanes["normal"].trained)[1:].mean(0)
+    fits = float(on_own.mean()) if interval(on_own)[1] > 0 else 0.0
+    early = float(early) if early > 2 * HELPS else 0.0
+    return max(gain if low > 0 else 0.0, early, fits)
 
 
 def _targets(facts: Facts) -> Iterator[Finding]:

@@ -29,6 +29,6 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         "Make it smaller until it works: fewer examples, a plainer model, no regulariser.",
         row=ROW,
         certainty="outcome",
-        warn=outcome.high >= 0.05 and outcome.finite,
+        warn=not outcome.fails,
         explains=("E11",),
     )

@@ -350,11 +350,12 @@ class Facts:
             several.append(outputs)
         return self.meaning.form([as_numpy(each) for each in several])
 
-    def scattered(self, scale: float) -> PyTree:
+    def scattered(self, scale: float, draw: int = 0) -> PyTree:
         """The variables, the learnt ones with noise of `scale` times their own size added."""
+        own = jax.random.fold_in(self.key, draw)
 
         def scatter(number: int, leaf: Any) -> Any:
-            key = jax.random.fold_in(self.key, number)
+            key = jax.random.fold_in(own, number)
             size = scale * jnp.maximum(jnp.sqrt(jnp.mean(jnp.square(leaf))), 0.1)
             return (leaf + size * jax.random.normal(key, leaf.shape)).astype(leaf.dtype)
 

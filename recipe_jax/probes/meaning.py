@@ -102,7 +102,8 @@ class Meaning(NamedTuple):
         """How good each answer is: 0 for the constant that fits training best, 1 for perfect.
 
         Of classes the better one, on average, of two scores: share of right answers beyond the
-        commonest class, and log probability beyond the prior. Of values 1 - squared error / variance.
+        commonest class, and log probability beyond the prior. Of values how much smaller the
+        squared error is than that of the mean of training, over the mean of the latter.
         Outputs that are not finite are as bad as a wrong answer can be.
         """
         outputs = np.asarray(outputs, np.float64)
@@ -112,7 +113,10 @@ class Meaning(NamedTuple):
             with np.errstate(over="ignore", invalid="ignore"):
                 error = np.square(outputs.reshape(targets.shape) - targets)
             error = np.where(np.isfinite(error), error, np.inf)
-            return np.maximum(1 - (error / self.variance).mean(-1), -10.0)
+            # Against the constant example by example: what both find hard is no noise then.
+            constant = np.square(self.prior - targets)
+            gained = (constant - error) / np.maximum(constant.mean(0), 1e-12)
+            return np.maximum(gained.mean(-1), -10.0)
         labels = self.labels(targets).ravel()
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             chances = self.chances(outputs, form).reshape(len(labels), -1)
@@ -140,6 +144,7 @@ def read(train: Arrays, shape: tuple[int, ...] | None, task: str | None) -> Mean
     values = targets.astype(np.float64) if floats else targets
     per_example = int(np.prod(shape[1:])) if shape is not None else None
     same = shape is not None and shape[1:] == targets.shape[1:]
+    fits = per_example is None or per_example == int(np.prod(targets.shape[1:]))
     two = bool(np.isin(values, (0, 1)).all())
     if task == "regression" or (task is None and floats and not two):
         simplex = (
@@ -150,7 +155,8 @@ def read(train: Arrays, shape: tuple[int, ...] | None, task: str | None) -> Mean
             and _on_simplex(values)
         )
         if not simplex:
-            return _values(values)
+            # Weights beside the targets, or outputs that say more than a value, are the loss's own.
+            return _values(values) if fits else None
     if task is None and not floats and same and not two and per_example == 1:
         return _values(values.astype(np.float64))
     one_column = targets.size == len(targets)

@@ -14,6 +14,8 @@ LEAST_SKILL = 0.05
 BEHIND = 0.15
 """So much skill behind a ridge or the neighbours is more than taste."""
 BY_HEART = 0.8
+FAR_BEHIND, NOT_BY_HEART = 0.3, 0.5
+"""Beyond these there is no doubt."""
 
 
 class Outcome(NamedTuple):
@@ -23,7 +25,7 @@ class Outcome(NamedTuple):
     learnt: mean skill on what was trained on; by_heart: on the one batch trained on alone
     simple: skill of the simple models on the same held-out examples, NaN where there is none
     finite: no loss was NaN or infinite; whole: the training was followed to its planned end
-    failures: sentences, one for everything that did not work
+    failures: sentences, one for everything that did not work; fails: they leave no doubt
     """
 
     skill: float
@@ -35,6 +37,7 @@ class Outcome(NamedTuple):
     finite: bool
     whole: bool
     failures: tuple[str, ...]
+    fails: bool
 
 
 def judge(facts: Facts) -> Outcome:
@@ -45,7 +48,8 @@ def judge(facts: Facts) -> Outcome:
     candidates = [until(normal, planned)]
     if not whole:
         # A longer training at a low rate is much like a short one at a higher one.
-        candidates += [lanes[name].best for name in ("faster", "much faster") if name in lanes]
+        faster = ("10 x", "100 x")
+        candidates += [lanes[name].best for name in faster if name in lanes]
     held = max(candidates, key=lambda skill: skill.mean())
     mean, low, high = interval(held)
     by_heart = _by_heart(facts, lanes)
@@ -64,12 +68,20 @@ def judge(facts: Facts) -> Outcome:
     if by_heart < BY_HEART and not _hopeless(facts):
         failures.append(f"one batch is not learnt by heart (skill {by_heart:.2f} of 1)")
     learnt = max(float(np.max(normal.trained.mean(-1))), -10.0)
-    return Outcome(mean, low, high, learnt, by_heart, simple, normal.finite, whole, tuple(failures))
+    fails = bool(failures) and (
+        not normal.finite
+        or high < LEAST_SKILL
+        or high < simple - FAR_BEHIND
+        or (by_heart < NOT_BY_HEART and not _hopeless(facts))
+    )
+    return Outcome(
+        mean, low, high, learnt, by_heart, simple, normal.finite, whole, tuple(failures), fails
+    )
 
 
 def until(lane: Lane, planned: int | None) -> np.ndarray:
     """Skill on held-out examples at the best look up to the planned end."""
-    reached = lane.looks <= (planned or lane.looks[-1])
+    reached = lane.looks <= max(planned or lane.looks[-1], lane.looks[0])
     held = lane.held_out[reached]
     return held[int(np.argmax(held.mean(-1)))]
 

@@ -22,7 +22,8 @@ class Simple(NamedTuple):
     p_value: of the ridge's score on examples left out, under permuted labels
     out_of_fold: (n,) skill of the better one on the training examples left out
     held_out: (m,) skill of the better one on validation; None without validation
-    features, held_features: standardised, (n, d) and (m, d)
+    features, held_features: standardised, (n, d) and (m, d); columns that hardly vary beside the
+        others stay small
     answers: (n, k) targets as the models see them: a column a class, or values
     guesses: (n, k) the neighbours' answers, the example itself left out
     """
@@ -81,6 +82,12 @@ def _features(facts: Facts) -> tuple[np.ndarray, np.ndarray | None]:
             raise NotGiven("no input varies")
         own = (own - mean)[:, keep] / deviation[keep]
         held = None if held is None else np.clip((held - mean)[:, keep] / deviation[keep], -20, 20)
+        # A column that is nearly constant would be blown up: what it holds is chance.
+        rare = np.abs(own).max(0)
+        own, held = (
+            own * np.minimum(1, 8 / rare),
+            held if held is None else held * np.minimum(1, 8 / rare),
+        )
     if own.shape[1] > MOST_FEATURES:
         random = np.random.default_rng(2).normal(size=(own.shape[1], MOST_FEATURES))
         random /= np.sqrt(own.shape[1])

@@ -108,12 +108,12 @@ class Flat(NamedTuple):
     outputs: list[int | None]
 
     def origins(self, groups: dict[int, str]) -> dict[int, frozenset[str]]:
-        """Which groups of inputs every value depends on; `groups` names those that matter."""
+        """Which of the named values, inputs or others, every value depends on."""
         found = {value: frozenset({name}) for value, name in groups.items()}
         for step in self.steps:
             reach = frozenset().union(*(found.get(v, frozenset()) for v in step.reads if v))
             for value in step.makes:
-                found[value] = reach
+                found[value] = reach | found.get(value, frozenset())
         return found
 
     def makers(self) -> dict[int, Step]:
@@ -128,7 +128,17 @@ def flat(function: Callable[..., Any], *args: Any) -> Flat:
     steps: list[Step] = []
     inputs = [next(counter) for _ in closed.jaxpr.invars]
     outputs = _lay_out(closed.jaxpr, inputs, counter, steps)
-    return Flat(steps, inputs, outputs)
+    return Flat(_live(steps, outputs), inputs, outputs)
+
+
+def _live(steps: list[Step], outputs: Sequence[int | None]) -> list[Step]:
+    """Those whose results the outputs depend on."""
+    wanted, kept = set(outputs), []
+    for step in reversed(steps):
+        if wanted.intersection(step.makes):
+            wanted.update(step.reads)
+            kept.append(step)
+    return kept[::-1]
 
 
 def _lay_out(

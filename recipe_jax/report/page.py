@@ -53,17 +53,9 @@ def render(told: Mapping[str, Any]) -> str:
     stages = [_stage(stage, told, canvas) for stage in told["stages"]]
     by_anchor = {finding["anchor"]: finding for stage in stages for finding in stage["findings"]}
     score = told["verdict"]["score"]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=jinja2.ChainableUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": numbers.sensible, "duration": numbers.duration}
     verdict = canvas.place(figures.draw("test_score", score)) if score else ""
     scripts = [plotly.offline.get_plotlyjs(), _text("page.js")]
-    return environment.get_template("page.html").render(
+    return template("page.html").render(
         told=told,
         stages=stages,
         by_anchor=by_anchor,
@@ -79,6 +71,32 @@ def render(told: Mapping[str, Any]) -> str:
         hashes=" ".join(_digest(script) for script in scripts),
         embedded=_embedded({"figures": canvas.figures, "dark": _style.DARK}),
     )
+
+
+def template(name: str) -> jinja2.Template:
+    """A template of this folder."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=jinja2.ChainableUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": numbers.sensible, "duration": numbers.duration}
+    return environment.get_template(name)
+
+
+def style() -> markupsafe.Markup:
+    """The look of all pages, light and dark."""
+    dark = _variables({name: _style.DARK[colour] for name, colour in COLOURS.items()})
+    return markupsafe.Markup(
+        ":root{{{light}}}@media screen and (prefers-color-scheme: dark){{:root{{{dark}}}}}\n{css}"
+    ).format(light=_variables(COLOURS), dark=dark, css=markupsafe.Markup(_text("page.css")))
+
+
+def small_evidence(evidence: Mapping[str, Any]) -> markupsafe.Markup:
+    """Numbers that a finding rests on, as a small table."""
+    return _small_table(writers.plain(dict(evidence)))
 
 
 class _Canvas:

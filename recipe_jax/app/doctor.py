@@ -1,0 +1,138 @@
+"""doctor: every check on what a config would train, or on a program of the user's own."""
+
+import importlib
+import os
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+
+from recipe_jax import assembly, writers
+from recipe_jax.app import drive
+from recipe_jax.app.console import STYLES, Console
+from recipe_jax.diagnosis import Diagnosis
+from recipe_jax.optim import base as optim_base
+from recipe_jax.program import Program
+from recipe_jax.train import settings
+from recipe_jax.types import Finding, Status, Task, UserError
+
+
+def of_config(config: Mapping[str, Any]) -> Program:
+    """What this config would train, in the form that checks ask. The test split stays sealed."""
+    task = drive.load_task(config)
+    objective = drive.make_objective(config, task)
+    train = dict(config["train"])
+    steps = settings.of_config(train, len(task.train.targets)).num_steps
+    static, numbers = assembly.split(config)
+    build = assembly.make_build(static, task.spec, steps)
+    built = build({name: jnp.float32(number) for name, number in numbers.items()})
+    model = built.model
+
+    def init(key: Any) -> dict[str, Any]:
+        params, model_state = model.init(key)
+        return {"params": params, "model_state": model_state}
+
+    def apply(variables: Any, inputs: Any, *, key: Any, train: bool) -> tuple[Any, Any]:
+        outputs, state = model.apply(
+            variables["params"],
+            model.begun(variables["model_state"], inputs.shape[0]),
+            inputs,
+            key=key,
+            train=train,
+        )
+        return outputs, {"params": variables["params"], "model_state": model.kept(state)}
+
+    def schedule(step: Any) -> Any:
+        """Height of the schedule, which multiplies finished updates."""
+        return jnp.asarray(built.schedule(step), jnp.float32)
+
+    penalty = optax.add_decayed_weights(objective.l2, mask=optim_base.decayed)
+    return Program(
+        init=init,
+        apply=apply,
+        loss=built.objective.loss,
+        optimizer=optax.chain(
+            penalty if objective.l2 else optax.identity(),
+            built.optimizer,
+            optax.scale_by_schedule(schedule),
+        ),
+        train=task.train.arrays,
+        validation=task.validation.arrays,
+        schedule=schedule,
+        num_steps=steps,
+        batch_size=int(train["batch_size"]),
+        augment=_augment(task, config, built.augment),
+        task=task.spec.kind,
+    )
+
+
+def _augment(task: Task, config: Mapping[str, Any], augment: Any) -> Any:
+    return None if config["augment"]["name"] == "none" else augment
+
+
+def of_name(name: str) -> Program:
+    """The program that `module:function` returns. UserError says what is not there."""
+    module, _, function = name.partition(":")
+    if not function:
+        raise UserError(
+            f"--program {name!r} must be module:function, such as my_lab.train:program."
+        )
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        made = getattr(importlib.import_module(module), function)()
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise
+        raise UserError(f"--program {name}: there is no module {error.name!r} here.") from error
+    except AttributeError as error:
+        if function in dir(sys.modules.get(module)):
+            raise
+        raise UserError(f"--program {name}: {module} has no function {function!r}.") from error
+    if not isinstance(made, Program):
+        raise UserError(
+            f"--program {name} returned {type(made).__name__}; return recipe_jax.experiment(...)."
+        )
+    return made
+
+
+def tell(console: Console, name: str, diagnosis: Diagnosis) -> None:
+    """Causes with what they explain, then how many checks passed and which could not be asked."""
+    counts = {s: sum(f.status == s for f in diagnosis.findings) for s in Status}
+    console.header(f"experiments.doctor  {name}", [])
+    for cause in diagnosis.causes:
+        console.line()
+        console.line(
+            f"  {cause.finding.status.value}  {cause.fault}  {cause.finding.summary}",
+            STYLES[cause.finding.status],
+        )
+        console.line(f"        -> {cause.finding.remedy}")
+        others = [finding for finding in cause.explains if finding.fault != cause.fault]
+        if others:
+            console.line(f"        explains {'; '.join(map(_short, others))}", "dim")
+    console.line()
+    passed = f"{counts[Status.PASS]} checks passed"
+    console.line(f"  {passed}." if diagnosis.causes else f"  Nothing found: {passed}.")
+    skipped = [f for f in diagnosis.findings if f.status == Status.SKIP]
+    if skipped:
+        console.line(f"  {len(skipped)} could not be asked:", "dim")
+    for finding in skipped:
+        console.line(f"        {finding.check}: {finding.summary}", "dim")
+
+
+def _short(finding: Finding) -> str:
+    return f"{finding.fault} ({finding.check.replace('_', ' ')})"
+
+
+def write(diagnosis: Diagnosis, name: str, out: pathlib.Path) -> pathlib.Path:
+    """The page, and the same for machines beside it."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        writers.write_text(out.with_suffix(".json"), diagnosis.to_json() + "\n")
+        writers.write_text(out, diagnosis.to_html(name))
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written: {error.strerror}.") from error
+    return out

@@ -1,0 +1,651 @@
+"""Every check on a healthy program and on sabotaged ones; and what the diagnosis makes of them."""
+
+import importlib
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import recipe_jax
+from recipe_jax import diagnosis
+from recipe_jax.probes.facts import Facts, NotGiven
+from recipe_jax.types import Finding, Status, UserError
+
+CLASSES, FEATURES, COUNT = 4, 6, 400
+
+
+def blobs(seed=0, count=COUNT):
+    """Four clouds in six dimensions, no feature of which tells the classes by itself."""
+    draw = np.random.default_rng(5)
+    centres = 1.1 * draw.normal(size=(CLASSES, FEATURES))
+    draw = np.random.default_rng(seed)
+    labels = draw.integers(0, CLASSES, count)
+    inputs = centres[labels] + draw.normal(size=(count, FEATURES))
+    return (inputs / 1.5).astype(np.float32), labels.astype(np.int32)
+
+
+def init(key, sizes=(FEATURES, 16, CLASSES)):
+    keys = jax.random.split(key, len(sizes) - 1)
+    return [
+        {"w": jax.random.normal(k, (a, b)) * np.sqrt(1.5 / a).astype(np.float32), "b": jnp.zeros(b)}
+        for k, a, b in zip(keys, sizes, sizes[1:])
+    ]
+
+
+def mlp(variables, inputs, activation=jax.nn.relu):
+    *hidden, last = variables
+    for layer in hidden:
+        inputs = activation(inputs @ layer["w"] + layer["b"])
+    return inputs @ last["w"] + last["b"]
+
+
+def cross_entropy(outputs, targets):
+    return optax.softmax_cross_entropy_with_integer_labels(outputs, targets).mean()
+
+
+def accuracy(outputs, targets):
+    return jnp.mean(jnp.argmax(outputs, -1) == targets)
+
+
+def classifier(**changed):
+    """A healthy program, but for what is changed."""
+    inputs, labels = blobs()
+    given = {
+        "init": init,
+        "apply": mlp,
+        "loss": cross_entropy,
+        "optimizer": optax.adam(1e-2),
+        "train": (inputs[:300], labels[:300]),
+        "validation": (inputs[300:], labels[300:]),
+        "metric": accuracy,
+        "num_steps": 150,
+        "batch_size": 32,
+    }
+    return {name: value for name, value in (given | changed).items() if value is not None}
+
+
+def quantities(seed=1, count=COUNT):
+    draw = np.random.default_rng(seed)
+    inputs = draw.normal(size=(count, FEATURES)).astype(np.float32)
+    targets = np.tanh(inputs[:, :1] + inputs[:, 1:2]) + 0.5 * inputs[:, 2:3]
+    targets = targets + 0.2 * draw.normal(size=targets.shape)
+    return inputs, (targets / targets.std()).astype(np.float32)
+
+
+def squared_error(outputs, targets):
+    return jnp.mean(jnp.square(outputs - targets))
+
+
+def regression(**changed):
+    inputs, targets = quantities()
+    given = {
+        "init": lambda key: init(key, (FEATURES, 16, 1)),
+        "loss": squared_error,
+        "train": (inputs[:300], targets[:300]),
+        "validation": (inputs[300:], targets[300:]),
+        "metric": None,
+    }
+    return classifier(**(given | changed))
+
+
+def text(count=240, window=12):
+    """Tokens each of which follows from the one before, most of the time."""
+    draw = np.random.default_rng(3)
+    tokens = [0]
+    for _ in range(count * window):
+        tokens.append((3 * tokens[-1] + 1) % 8 if draw.random() < 0.8 else int(draw.integers(8)))
+    rows = np.array(tokens, np.int32)
+    return rows[:-1].reshape(count, window), rows[1:].reshape(count, window)
+
+
+def token_init(key):
+    one, two = jax.random.split(key)
+    return {"table": jax.random.normal(one, (8, 8)), "out": 0.3 * jax.random.normal(two, (8, 8))}
+
+
+def token_apply(variables, inputs):
+    return jnp.tanh(variables["table"][inputs]) @ variables["out"]
+
+
+def sequence(**changed):
+    inputs, targets = text()
+    given = {
+        "init": token_init,
+        "apply": token_apply,
+        "train": (inputs[:180], targets[:180]),
+        "validation": (inputs[180:], targets[180:]),
+        "metric": None,
+        "task": "next_token",
+    }
+    return classifier(**(given | changed))
+
+
+def asked(module, given) -> list[Finding]:
+    """What one check finds."""
+    check = importlib.import_module(f"recipe_jax.checks.{module}")
+    return list(check.diagnose(Facts(recipe_jax.experiment(**given))))
+
+
+def wrong(findings):
+    return {f.fault: f.status for f in findings if f.status in (Status.FAIL, Status.WARN)}
+
+
+# --- Sabotage ---------------------------------------------------------------------------------
+
+
+def with_train(change, base=classifier, both=False):
+    given = base()
+    given["train"] = change(*given["train"])
+    if both:
+        given["validation"] = change(*given["validation"])
+    return given
+
+
+def shuffled(inputs, labels):
+    return inputs, np.random.default_rng(0).permutation(labels)
+
+
+def noisy(inputs, labels):
+    draw = np.random.default_rng(0)
+    return inputs, np.where(
+        draw.random(len(labels)) < 0.4, draw.integers(0, CLASSES, len(labels)), labels
+    )
+
+
+def conflicting(inputs, labels):
+    inputs, labels = inputs.copy(), labels.copy()
+    inputs[:60], labels[:60] = inputs[60:120], (labels[60:120] + 1) % CLASSES
+    return inputs, labels
+
+
+def set_values(**at):
+    def change(inputs, labels):
+        inputs = inputs.copy()
+        for rows, value in at.values():
+            inputs[rows] = value
+        return inputs, labels
+
+    return change
+
+
+def shared(near=0.0):
+    given = classifier()
+    inputs, labels = given["train"]
+    noise = near * np.random.default_rng(0).normal(size=(60, FEATURES)).astype(np.float32)
+    held, held_labels = given["validation"]
+    given["validation"] = (
+        np.concatenate([inputs[:60] + noise, held[60:]]),
+        np.concatenate([labels[:60], held_labels[60:]]),
+    )
+    return given
+
+
+def batches_of(order):
+    given = classifier()
+    inputs, labels = given.pop("train")
+
+    def batches(epoch):
+        rows = order(labels, epoch)
+        for first in range(0, len(rows) - 31, 32):
+            yield inputs[rows[first : first + 32]], labels[rows[first : first + 32]]
+
+    return given | {"batches": batches}
+
+
+def stepper(change=lambda new, old: new, report=lambda loss, weights: loss, extra=0.0):
+    """The same training as a step of its own."""
+    optimizer = optax.adam(1e-2)
+    weights = init(jax.random.key(0))
+
+    def loss_of(weights, batch):
+        loss = cross_entropy(mlp(weights, batch[0]), batch[1])
+        size = sum(jnp.sum(jnp.square(w)) for w in jax.tree.leaves(weights))
+        return loss + extra * size
+
+    def step(state, batch, key):
+        weights, opt_state = state
+        loss, slope = jax.value_and_grad(loss_of)(weights, batch)
+        updates, opt_state = optimizer.update(slope, opt_state)
+        new = (optax.apply_updates(weights, updates), opt_state)
+        return change(new, state), report(loss, weights)
+
+    return classifier(optimizer=None, step=step, state=(weights, optimizer.init(weights)))
+
+
+def normalised(variables, inputs, *, train):
+    """Batch normalisation whose averages are carried beside the weights."""
+    weights, (mean, variance) = variables
+    if train:
+        now = (inputs.mean(0), inputs.var(0))
+        after = jax.tree.map(lambda old, new: 0.8 * old + 0.2 * new, (mean, variance), now)
+    else:
+        now = after = (mean, variance)
+    scaled = (inputs - now[0]) / jnp.sqrt(now[1] + 1e-5)
+    return mlp(weights, scaled), (weights, after)
+
+
+def normalised_init(key):
+    return init(key), (jnp.zeros(FEATURES), jnp.ones(FEATURES))
+
+
+def dropout(variables, inputs, *, key, train, rate=0.3, always=False):
+    if train or always:
+        kept = jax.random.bernoulli(key, 1 - rate, inputs.shape)
+        inputs = jnp.where(kept, inputs / (1 - rate), 0.0)
+    return mlp(variables, inputs)
+
+
+def same_mask(variables, inputs, *, key, train):
+    return dropout(variables, inputs, key=jax.random.key(7), train=train)
+
+
+def cut(variables, inputs):
+    first, last = variables
+    return mlp([jax.tree.map(jax.lax.stop_gradient, first), last], inputs)
+
+
+@jax.custom_vjp
+def wrongly(x):
+    return jnp.tanh(x)
+
+
+wrongly.defvjp(lambda x: (jnp.tanh(x), x), lambda x, g: (-2.0 * g,))
+
+
+def rooted(variables, inputs):
+    return mlp(variables, inputs / jnp.sqrt(jnp.sum(inputs**2, -1, keepdims=True))) + jnp.where(
+        jnp.sum(inputs**2) > -1, 0.0, jnp.nan
+    )
+
+
+def half_way(variables, inputs):
+    size = jnp.sqrt(jnp.sum(jnp.square(inputs @ variables[0]["w"]), -1, keepdims=True))
+    return mlp(variables, inputs) + jnp.where(size > 0, size, 0.0)
+
+
+def never_cleared(inner):
+    def update(grads, state, params=None):
+        total = jax.tree.map(jnp.add, state[0], grads)
+        updates, state = inner.update(total, state[1], params)
+        return updates, (total, state)
+
+    return optax.GradientTransformation(
+        lambda params: (jax.tree.map(jnp.zeros_like, params), inner.init(params)), update
+    )
+
+
+def forgetful(inner):
+    return optax.GradientTransformation(
+        inner.init, lambda grads, state, params=None: (inner.update(grads, state, params)[0], state)
+    )
+
+
+def add_noise(key, inputs, targets):
+    return inputs + 0.1 * jax.random.normal(key, inputs.shape), targets
+
+
+def ragged(outputs, targets):
+    right = (jnp.argmax(outputs, -1) == targets).astype(jnp.float32)
+    parts = [right[i : i + 32].mean() for i in range(0, len(right), 32)]
+    return sum(parts) / len(parts)
+
+
+SABOTAGED = {
+    "labels": [
+        ("A1", with_train(shuffled, both=True)),
+        ("A2", with_train(noisy)),
+        ("A14", sequence(train=(text()[0], text()[0]))),
+    ],
+    "repeats": [
+        ("A3", with_train(conflicting)),
+        ("A4", shared()),
+        ("A5", shared(near=1e-3)),
+        ("A6", with_train(lambda x, y: (np.tile(x[:40], (8, 1)), np.tile(y[:40], 8)))),
+        ("F2", classifier(validation=classifier()["train"])),
+    ],
+    "values": [
+        ("A7", with_train(set_values(a=((slice(0, 3), 1), np.nan)))),
+        ("A7", with_train(set_values(a=((slice(0, 9), 1), -999.0)))),
+        ("A8", with_train(set_values(a=((slice(None), slice(0, 5)), 1.0)))),
+        ("A9", with_train(lambda x, y: (300 * x, y), both=True)),
+        ("A10", with_train(lambda x, y: (x / 65025, y), both=True)),
+        ("A11", with_train(lambda x, y: (x, 300 * y + 4000), base=regression, both=True)),
+    ],
+    "classes": [
+        ("B10", with_train(lambda x, y: (x, y + 1), both=True)),
+        ("C15", classifier(init=lambda key: init(key, (FEATURES, 16, 9)))),
+        ("C15", classifier(init=lambda key: init(key, (FEATURES, 16, 3)))),
+        ("A12", with_train(lambda x, y: (x[y != 2], y[y != 2]))),
+    ],
+    "shift": [
+        ("B8", classifier(validation=(50 * blobs(9)[0] + 3, blobs(9)[1]))),
+        ("A13", classifier(validation=(blobs(9)[0] + np.float32([2, 0, 0, 0, 0, 0]), blobs(9)[1]))),
+    ],
+    "leaks": [
+        ("A14", with_train(lambda x, y: (np.c_[x[:, :5], y.astype(np.float32)], y), both=True)),
+    ],
+    "order": [
+        ("A15", with_train(lambda x, y: (x[np.argsort(y)], np.sort(y)))),
+        ("B2", batches_of(lambda labels, epoch: np.argsort(labels))),
+        ("B3", batches_of(lambda labels, epoch: np.arange(len(labels)))),
+    ],
+    "augmentation": [
+        ("B4", classifier(augment=lambda key, x, y: (x + 0.1, y))),
+        ("B5", classifier(augment=lambda key, x, y: (jax.random.normal(key, x.shape), y))),
+    ],
+    "batch_mates": [
+        ("B7", classifier(apply=lambda v, x: mlp(v, x - x.mean(0)))),
+        ("C11", classifier(apply=lambda v, x: jax.nn.softmax(mlp(v, x), axis=0))),
+        ("C17", classifier(apply=lambda v, x: standard(v, x))),
+        ("C11", sequence(apply=lambda v, x: token_apply(v, jnp.roll(x, -1, 1)))),
+    ],
+    "symmetry": [("C1", classifier(init=lambda key: jax.tree.map(jnp.zeros_like, init(key))))],
+    "initial_loss": [
+        ("C2", classifier(init=lambda key: jax.tree.map(lambda w: 30 * w, init(key)))),
+        ("C2", classifier(init=lambda key: jax.tree.map(lambda w: 1e-4 * w, init(key)))),
+        ("C3", classifier(apply=lambda v, x: mlp(v, x) + jnp.float32([30, 0, 0, 0]))),
+        ("G1", classifier(apply=lambda v, x: mlp(v, jnp.log(x)))),
+    ],
+    "output_range": [
+        ("C4", classifier(apply=lambda v, x: jax.nn.relu(mlp(v, x)))),
+        ("C4", classifier(apply=lambda v, x: jnp.tanh(mlp(v, x)))),
+        ("C4", regression(apply=lambda v, x: jax.nn.sigmoid(mlp(v, x)))),
+    ],
+    "loss_reading": [
+        ("C5", classifier(apply=lambda v, x: jax.nn.softmax(mlp(v, x)))),
+        ("D5", classifier(loss=lambda o, t: -jnp.log(jnp.clip(o, 1e-7))[jnp.arange(len(t)), t].mean())),
+        ("D5", classifier(loss=lambda o, t: -o[jnp.arange(len(t)), t].mean())),
+    ],
+    "activations": [
+        ("C6", classifier(init=lambda key: init(key, (FEATURES, 16, 16, CLASSES)), apply=lambda v, x: mlp(v, x, jax.nn.softmax))),
+        ("C8", classifier(apply=lambda v, x: mlp(v, 100 * x, jnp.tanh))),
+        ("C9", classifier(apply=lambda v, x: mlp(v, x, lambda h: jax.nn.relu(h - 100)))),
+    ],
+    "linear": [("C7", classifier(apply=lambda v, x: mlp(v, x, lambda h: h)))],
+    "gradient_flow": [
+        ("C10", classifier(init=lambda key: init(key, (FEATURES, *[16] * 8, CLASSES)), apply=lambda v, x: mlp(v, x, jax.nn.sigmoid))),
+    ],
+    "parameters": [
+        ("C12", classifier(init=lambda key: [*init(key)[:1], init(jax.random.key(9))[0], init(key)[1]], apply=lambda v, x: mlp([v[0], v[2]], x))),
+        ("C13", classifier(apply=cut)),
+        ("C17", classifier(init=normalised_init, apply=lambda v, x, *, train: (normalised(v, x, train=train)[0], v))),
+        ("C14", classifier(apply=lambda v, x: mlp(v, x, jnp.round))),
+    ],
+    "gradient_truth": [
+        ("G4", classifier(apply=lambda v, x: mlp(v, x, wrongly))),
+        ("C13", classifier(apply=lambda v, x: mlp(v, x) + 2 * jax.lax.stop_gradient(mlp(v, x)))),
+    ],
+    "modes": [
+        ("C16", classifier(apply=lambda v, x, *, key, train: dropout(v, x, key=key, train=train, always=True))),
+        ("B6", classifier(apply=lambda v, x, *, key, train: mlp(v, x + 0.3 * jax.random.normal(key, x.shape)))),
+        ("C16", classifier(apply=lambda v, x, *, key, train: dropout(v, x, key=key, train=train, rate=0.9))),
+        ("G5", classifier(apply=same_mask)),
+    ],
+    "loss_order": [
+        ("D1", classifier(loss=lambda o, t: -cross_entropy(o, t))),
+        ("D6", classifier(loss=lambda o, t: jnp.mean(jnp.square(o - t[:, None])))),
+        ("D6", regression(loss=lambda o, t: -jnp.mean(t * jax.nn.log_softmax(o)))),
+        ("D7", classifier(loss=lambda o, t: optax.softmax_cross_entropy(o, optax.smooth_labels(jax.nn.one_hot(t, 4), 0.9)).mean())),
+        ("D7", classifier(loss=lambda o, t: (optax.softmax_cross_entropy_with_integer_labels(o, t) * (t < 2)).mean())),
+        ("D8", classifier(loss=lambda o, t: jnp.mean(jnp.argmax(o, -1) != t) * 1.0)),
+    ],
+    "loss_reduction": [
+        ("D2", classifier(loss=lambda o, t: cross_entropy(o, t) * len(t))),
+        ("D3", classifier(loss=lambda o, t: -jax.nn.log_softmax(o, 0)[jnp.arange(len(t)), t].mean())),
+        ("D4", regression(loss=lambda o, t: jnp.mean(jnp.square(o - t[:, 0])))),
+    ],
+    "optimiser": [
+        ("E4", classifier(optimizer=optax.chain(optax.clip_by_global_norm(1e-4), optax.sgd(0.1)))),
+        ("E5", classifier(optimizer=optax.chain(optax.add_decayed_weights(5.0), optax.sgd(0.1)))),
+        ("E6", classifier(optimizer=forgetful(optax.adam(1e-2)))),
+        ("E8", classifier(optimizer=never_cleared(optax.sgd(0.1)))),
+        ("E9", classifier(optimizer=optax.adam(1e-2, eps=10.0))),
+        ("E9", classifier(optimizer=optax.sgd(0.1, momentum=0.999))),
+    ],
+    "updates": [
+        ("E6", classifier(optimizer=optax.multi_transform({"a": optax.adam(1e-2), "b": optax.set_to_zero()}, ["a", "b"]))),
+        ("E7", classifier(optimizer=optax.set_to_zero())),
+        ("E7", stepper(change=lambda new, old: (old[0], new[1]))),
+        ("E6", stepper(change=lambda new, old: (new[0], old[1]))),
+        ("E10", classifier(optimizer=optax.chain(optax.adam(1e-2), optax.scale(-1.0)))),
+        ("F7", stepper(report=lambda loss, weights: jnp.float32(1.5))),
+        ("D9", stepper(extra=10.0)),
+        ("G2", classifier(init=lambda key: jax.tree.map(lambda w: w.astype(jnp.bfloat16), init(key)), apply=lambda v, x: mlp(v, x.astype(jnp.bfloat16)).astype(jnp.float32), optimizer=optax.adam(1e-6))),
+    ],
+    "schedule": [
+        ("E3", classifier(schedule=lambda step: jnp.where(step < 15, 0.1, 0.0))),
+        ("E3", classifier(optimizer=optax.adam(optax.linear_schedule(1e-2, 0.0, 20)))),
+        ("E3", classifier(schedule=optax.linear_schedule(0.0, 0.1, 10_000))),
+        ("E11", classifier(num_steps=4)),
+        ("E11", classifier(batch_size=300)),
+    ],
+    "rates": [
+        ("E1", classifier(optimizer=optax.sgd(300.0))),
+        ("E2", classifier(optimizer=optax.adam(1e-5))),
+    ],
+    "numerics": [
+        ("G3", classifier(apply=half_way)),
+        ("G1", classifier(optimizer=optax.sgd(1e30))),
+        ("G6", sequence(init=lambda key: {**token_init(key), "table": token_init(key)["table"][:6]})),
+        ("B10", with_train(lambda x, y: ((40 * x).clip(0, 255).astype(np.uint8), y), both=True) | {"apply": lambda v, x: mlp(v, (x - 128).astype(jnp.float32))}),
+    ],
+    "repeatable": [
+        ("G7", classifier(apply=lambda v, x: mlp(v, x) + np.random.normal())),
+        ("G5", classifier(init=lambda key: init(key, (FEATURES, 8, 8, 8, CLASSES))[:1] + 2 * init(key, (8, 8)) + init(key, (8, CLASSES)))),
+    ],
+    "metric": [
+        ("F4", classifier(metric=lambda o, t: jnp.mean(jnp.argmax(o, 0)[:4] == t[:4]))),
+        ("F4", classifier(metric=lambda o, t: 0.5)),
+        ("F1", classifier(metric=ragged)),
+    ],
+    "works": [("F8", with_train(shuffled, both=True))],
+}  # fmt: skip
+
+
+def standard(variables, inputs):
+    hidden = inputs @ variables[0]["w"]
+    hidden = (hidden - hidden.mean(0)) / jnp.sqrt(hidden.var(0) + 1e-5)
+    return jax.nn.relu(hidden) @ variables[1]["w"]
+
+
+CASES = [
+    pytest.param(module, fault, given, id=f"{module}-{fault}-{number}")
+    for module, cases in SABOTAGED.items()
+    for number, (fault, given) in enumerate(cases)
+]
+
+
+@pytest.mark.parametrize("module, fault, given", CASES)
+def test_a_sabotaged_program_is_named(module, fault, given):
+    assert fault in wrong(asked(module, given))
+
+
+HEALTHY = {
+    "classes": classifier(),
+    "quantities": regression(),
+    "tokens": sequence(),
+    "own step": stepper(),
+    "batches": batches_of(lambda labels, epoch: np.random.default_rng(epoch).permutation(len(labels))),
+    "normalised": classifier(init=normalised_init, apply=normalised),
+    "dropout": classifier(apply=dropout),
+    "augmented": classifier(augment=add_noise),
+    "vanilla": classifier(optimizer=optax.sgd(0.3, momentum=0.9)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name in ("classes", "quantities", "tokens")
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in HEALTHY
+    ],
+)
+def test_a_healthy_program_is_left_in_peace(name):
+    found = recipe_jax.diagnose(recipe_jax.experiment(**HEALTHY[name]))
+    assert (found.status, found.causes) == ("pass", ()), str(found)
+    assert not [f.summary for f in found.findings if "Not answered" in f.summary]
+
+
+def test_every_check_has_a_sabotaged_case():
+    assert set(SABOTAGED) == {name for name, _ in diagnosis.questions()}
+
+
+# --- The diagnosis ---------------------------------------------------------------------------
+
+
+def finding(fault, status=Status.FAIL, certainty="exact", explains=()):
+    return Finding(
+        check=fault, row="", status=status, summary=fault, remedy="Mend it.",
+        fault=fault, certainty=certainty, explains=explains,
+    )  # fmt: skip
+
+
+def ranked(*findings):
+    return [(c.fault, [f.fault for f in c.explains]) for c in diagnosis.causes(findings)]
+
+
+def test_what_a_cause_explains_stands_under_it():
+    assert ranked(finding("F8", certainty="outcome"), finding("C5", explains=("F8", "D7"))) == [
+        ("C5", ["F8"])
+    ]
+
+
+def test_of_two_that_explain_each_other_the_surer_one_is_the_cause():
+    guess = finding("C10", certainty="heuristic", explains=("C1",))
+    assert ranked(guess, finding("C1", explains=("C10",))) == [("C1", ["C10"])]
+
+
+def test_what_is_explained_is_no_cause_however_sure():
+    assert ranked(finding("C9"), finding("E1", certainty="statistical", explains=("C9",))) == [
+        ("E1", ["C9"])
+    ]
+
+
+def test_a_warning_explains_no_failure():
+    causes = ranked(finding("F8"), finding("A8", Status.WARN, "heuristic", ("F8",)))
+    assert causes == [("F8", []), ("A8", [])]
+
+
+def test_failures_come_first_then_exact_ones_then_early_ones():
+    given = [
+        finding("A8", Status.WARN),
+        finding("E4", certainty="heuristic"),
+        finding("E7"),
+        finding("B2", certainty="statistical"),
+        finding("C13"),
+    ]
+    assert [c.fault for c in diagnosis.causes(given)] == ["C13", "E7", "B2", "E4", "A8"]
+
+
+@pytest.fixture(scope="module")
+def double_softmax():
+    given = classifier(apply=lambda v, x: jax.nn.softmax(mlp(v, x)))
+    return recipe_jax.diagnose(recipe_jax.experiment(**given))
+
+
+def test_a_double_softmax_is_said_once(double_softmax):
+    assert double_softmax.status == "fail"
+    assert [cause.fault for cause in double_softmax.causes if cause.status == "fail"] == ["C5"]
+
+
+def test_a_diagnosis_is_told_to_people_and_machines(double_softmax):
+    told = json.loads(double_softmax.to_json())
+    assert told["status"] == "fail" and told["causes"][0]["fault"] == "C5"
+    assert len(told["findings"]) == len(double_softmax.findings)
+    page = double_softmax.to_html("my program")
+    assert "my program" in page and "Return logits from the model" in page
+    assert "http" not in page.split("</style>")[1]
+    assert str(double_softmax).startswith("FAIL C5")
+
+
+def raises(*_, **__):
+    raise ZeroDivisionError("by design")
+
+
+LATE = [pytest.param(name, marks=pytest.mark.slow) for name in ("metric", "augment", "schedule")]
+
+
+@pytest.mark.parametrize("name", ["init", "apply", "loss", *LATE])
+def test_a_crash_inside_becomes_a_finding_that_names_where(name):
+    found = recipe_jax.diagnose(recipe_jax.experiment(**classifier(**{name: raises})))
+    crashes = [f for f in found.findings if f.check == "runs"]
+    assert found.status == "fail" and len(crashes) == 1
+    assert crashes[0].summary == f"{name} raised ZeroDivisionError: by design"
+
+
+def test_what_is_not_given_is_not_judged():
+    inputs, labels = blobs()
+    found = recipe_jax.diagnose(recipe_jax.experiment(train=(inputs, labels)))
+    assert found.status == "pass"
+    skipped = {f.summary for f in found.findings if f.status == Status.SKIP}
+    assert "Not asked: apply= was not given." in skipped
+    assert "Not asked: validation= was not given." in skipped
+
+
+def test_nothing_given_needs_no_validation_nor_optimiser():
+    found = recipe_jax.diagnose(
+        recipe_jax.experiment(**classifier(optimizer=None, validation=None, metric=None))
+    )
+    assert found.status == "pass", str(found)
+
+
+# --- The interface ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changed, said",
+    [
+        ({"train": None}, "nothing to train on"),
+        ({"batches": lambda epoch: []}, "not both"),
+        ({"train": (np.zeros((3, 2)), np.zeros(4))}, "first axes must be the examples"),
+        ({"train": (np.zeros((0, 2)), np.zeros(0))}, "holds no examples"),
+        ({"train": 3}, "must be a pair"),
+        ({"train": (np.array(["a"]), np.zeros(1))}, "must hold numbers"),
+        ({"optimizer": 1e-3}, "must be an optax transformation"),
+        ({"step": mlp}, "not both"),
+        ({"optimizer": None, "step": mlp}, "belong together"),
+        ({"init": None}, "belong together"),
+        ({"task": "ranking"}, "is unknown; use one of"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"num_steps": True}, "at least 1"),
+        ({"apply": lambda v, x, mood: x}, "asks for 'mood'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changed, said):
+    with pytest.raises(UserError, match=said):
+        recipe_jax.experiment(**classifier(**changed))
+
+
+@pytest.mark.parametrize(
+    "apply",
+    [
+        lambda v, x: x,
+        lambda v, x, train: x + train,
+        lambda v, x, *, rngs, deterministic: x + (not deterministic) + 0 * rngs["dropout"][0],
+        lambda v, x, key, training=False: (x + training, {"b": 2}),
+        lambda v, x, **rest: x,
+    ],
+)
+def test_shorter_signatures_are_adapted(apply):
+    given = classifier(apply=apply, init=lambda key: {"a": 1, "b": 1})
+    program = recipe_jax.experiment(**given)
+    outputs, variables = program.apply({"a": 1, "b": 1}, 1, key=np.zeros(2), train=True)
+    assert outputs in (1, 2) and variables["a"] == 1
+
+
+def test_facts_are_computed_once():
+    calls = []
+
+    def counted(key):
+        calls.append(1)
+        return init(key)
+
+    facts = Facts(recipe_jax.experiment(**classifier(init=counted)))
+    assert facts.variables is facts.variables and len(calls) == 1
+    with pytest.raises(NotGiven, match="augment= was not given"):
+        facts.given("augment")
