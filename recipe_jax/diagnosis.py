@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from recipe_jax import checks, writers
+from recipe_jax.checks._catalogue import NAMES
 from recipe_jax.probes.facts import Crashed, Facts, NotGiven
 from recipe_jax.program import Program
 from recipe_jax.types import Finding, Status
@@ -30,6 +31,11 @@ class Cause:
     fault: str
     finding: Finding
     explains: tuple[Finding, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What the catalogue calls it."""
+        return NAMES.get(self.fault, "a crash")
 
     @property
     def status(self) -> str:
@@ -61,6 +67,7 @@ class Diagnosis:
                 "causes": [
                     {
                         "fault": c.fault,
+                        "name": c.name,
                         "status": c.status,
                         "finding": c.finding,
                         "explains": c.explains,
@@ -85,11 +92,12 @@ class Diagnosis:
             return f"Nothing found: {asked} checks passed."
         lines = []
         for cause in self.causes:
-            lines.append(f"{cause.finding.status} {cause.fault}  {cause.finding.summary}")
-            lines.append(f"         {cause.finding.remedy}")
+            lines.append(f"{cause.finding.status} {cause.fault} {cause.name}")
+            lines.append(f"     {cause.finding.summary}")
+            lines.append(f"     -> {cause.finding.remedy}")
             if cause.explains:
-                others = sorted({f.fault for f in cause.explains})
-                lines.append(f"         explains {', '.join(others)}")
+                others = sorted({f"{f.fault} {NAMES.get(f.fault, '')}" for f in cause.explains})
+                lines.append(f"     explains {'; '.join(others)}")
         return "\n".join(lines)
 
 
@@ -110,7 +118,10 @@ def diagnose(experiment: Program) -> Diagnosis:
             crashes.setdefault(str(crash), _crash(crash))
             findings.append(_skipped(name, f"Not answered: {crash.where} raised."))
         except Exception as error:
-            told = f"Not answered: {type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
+            told = (
+                f"Not answered: {type(error).__name__}: "
+                f"{str(error).splitlines()[0][:200] if str(error) else ''}"
+            )
             findings.append(_skipped(name, told))
     findings = _confirmed(findings)
     findings = [*crashes.values(), *findings]

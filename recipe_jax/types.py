@@ -389,8 +389,8 @@ class Finding:
 
     check: name of the question, also of the figure that draws its evidence; row: ids in the recipe
     ("SKEL6"; several are joined by a space); fault: what it points to ("D2"), or "".
-    certainty: what it rests on, "exact" (no threshold but rounding), "statistical" (a stated level),
-    "heuristic" (a rule of thumb) or "outcome" (it did not work, whatever the reason)
+    certainty: what it rests on: "exact" (no threshold but rounding), "statistical" (a stated
+    level), "heuristic" (a rule of thumb) or "outcome" (it did not work, whatever the reason)
     explains: faults that this one makes appear beside it
     """
 

@@ -339,7 +339,7 @@ SABOTAGED = {
     "batch_mates": [
         ("B7", classifier(apply=lambda v, x: mlp(v, x - x.mean(0)))),
         ("C11", classifier(apply=lambda v, x: jax.nn.softmax(mlp(v, x), axis=0))),
-        ("C17", classifier(apply=lambda v, x: standard(v, x))),
+        ("C17", classifier(apply=standard)),
         ("C11", sequence(apply=lambda v, x: token_apply(v, jnp.roll(x, -1, 1)))),
     ],
     "symmetry": [("C1", classifier(init=lambda key: jax.tree.map(jnp.zeros_like, init(key))))],
@@ -356,22 +356,49 @@ SABOTAGED = {
     ],
     "loss_reading": [
         ("C5", classifier(apply=lambda v, x: jax.nn.softmax(mlp(v, x)))),
-        ("D5", classifier(loss=lambda o, t: -jnp.log(jnp.clip(o, 1e-7))[jnp.arange(len(t)), t].mean())),
+        (
+            "D5",
+            classifier(loss=lambda o, t: -jnp.log(jnp.clip(o, 1e-7))[jnp.arange(len(t)), t].mean()),
+        ),
         ("D5", classifier(loss=lambda o, t: -o[jnp.arange(len(t)), t].mean())),
     ],
     "activations": [
-        ("C6", classifier(init=lambda key: init(key, (FEATURES, 16, 16, CLASSES)), apply=lambda v, x: mlp(v, x, jax.nn.softmax))),
+        (
+            "C6",
+            classifier(
+                init=lambda key: init(key, (FEATURES, 16, 16, CLASSES)),
+                apply=lambda v, x: mlp(v, x, jax.nn.softmax),
+            ),
+        ),
         ("C8", classifier(apply=lambda v, x: mlp(v, 100 * x, jnp.tanh))),
         ("C9", classifier(apply=lambda v, x: mlp(v, x, lambda h: jax.nn.relu(h - 100)))),
     ],
     "linear": [("C7", classifier(apply=lambda v, x: mlp(v, x, lambda h: h)))],
     "gradient_flow": [
-        ("C10", classifier(init=lambda key: init(key, (FEATURES, *[16] * 8, CLASSES)), apply=lambda v, x: mlp(v, x, jax.nn.sigmoid))),
+        (
+            "C10",
+            classifier(
+                init=lambda key: init(key, (FEATURES, *[16] * 8, CLASSES)),
+                apply=lambda v, x: mlp(v, x, jax.nn.sigmoid),
+            ),
+        ),
     ],
     "parameters": [
-        ("C12", classifier(init=lambda key: [*init(key)[:1], init(jax.random.key(9))[0], init(key)[1]], apply=lambda v, x: mlp([v[0], v[2]], x))),
+        (
+            "C12",
+            classifier(
+                init=lambda key: [*init(key)[:1], init(jax.random.key(9))[0], init(key)[1]],
+                apply=lambda v, x: mlp([v[0], v[2]], x),
+            ),
+        ),
         ("C13", classifier(apply=cut)),
-        ("C17", classifier(init=normalised_init, apply=lambda v, x, *, train: (normalised(v, x, train=train)[0], v))),
+        (
+            "C17",
+            classifier(
+                init=normalised_init,
+                apply=lambda v, x, *, train: (normalised(v, x, train=train)[0], v),
+            ),
+        ),
         ("C14", classifier(apply=lambda v, x: mlp(v, x, jnp.round))),
     ],
     "gradient_truth": [
@@ -379,22 +406,54 @@ SABOTAGED = {
         ("C13", classifier(apply=lambda v, x: mlp(v, x) + 2 * jax.lax.stop_gradient(mlp(v, x)))),
     ],
     "modes": [
-        ("C16", classifier(apply=lambda v, x, *, key, train: dropout(v, x, key=key, train=train, always=True))),
-        ("B6", classifier(apply=lambda v, x, *, key, train: mlp(v, x + 0.3 * jax.random.normal(key, x.shape)))),
-        ("C16", classifier(apply=lambda v, x, *, key, train: dropout(v, x, key=key, train=train, rate=0.9))),
+        (
+            "C16",
+            classifier(
+                apply=lambda v, x, *, key, train: dropout(v, x, key=key, train=train, always=True)
+            ),
+        ),
+        (
+            "B6",
+            classifier(
+                apply=lambda v, x, *, key, train: mlp(v, x + 0.3 * jax.random.normal(key, x.shape))
+            ),
+        ),
+        (
+            "C16",
+            classifier(
+                apply=lambda v, x, *, key, train: dropout(v, x, key=key, train=train, rate=0.9)
+            ),
+        ),
         ("G5", classifier(apply=same_mask)),
     ],
     "loss_order": [
         ("D1", classifier(loss=lambda o, t: -cross_entropy(o, t))),
         ("D6", classifier(loss=lambda o, t: jnp.mean(jnp.square(o - t[:, None])))),
         ("D6", regression(loss=lambda o, t: -jnp.mean(t * jax.nn.log_softmax(o)))),
-        ("D7", classifier(loss=lambda o, t: optax.softmax_cross_entropy(o, optax.smooth_labels(jax.nn.one_hot(t, 4), 0.9)).mean())),
-        ("D7", classifier(loss=lambda o, t: (optax.softmax_cross_entropy_with_integer_labels(o, t) * (t < 2)).mean())),
+        (
+            "D7",
+            classifier(
+                loss=lambda o, t: optax.softmax_cross_entropy(
+                    o, optax.smooth_labels(jax.nn.one_hot(t, 4), 0.9)
+                ).mean()
+            ),
+        ),
+        (
+            "D7",
+            classifier(
+                loss=lambda o, t: (
+                    optax.softmax_cross_entropy_with_integer_labels(o, t) * (t < 2)
+                ).mean()
+            ),
+        ),
         ("D8", classifier(loss=lambda o, t: jnp.mean(jnp.argmax(o, -1) != t) * 1.0)),
     ],
     "loss_reduction": [
         ("D2", classifier(loss=lambda o, t: cross_entropy(o, t) * len(t))),
-        ("D3", classifier(loss=lambda o, t: -jax.nn.log_softmax(o, 0)[jnp.arange(len(t)), t].mean())),
+        (
+            "D3",
+            classifier(loss=lambda o, t: -jax.nn.log_softmax(o, 0)[jnp.arange(len(t)), t].mean()),
+        ),
         ("D4", regression(loss=lambda o, t: jnp.mean(jnp.square(o - t[:, 0])))),
     ],
     "optimiser": [
@@ -406,14 +465,28 @@ SABOTAGED = {
         ("E9", classifier(optimizer=optax.sgd(0.1, momentum=0.999))),
     ],
     "updates": [
-        ("E6", classifier(optimizer=optax.multi_transform({"a": optax.adam(1e-2), "b": optax.set_to_zero()}, ["a", "b"]))),
+        (
+            "E6",
+            classifier(
+                optimizer=optax.multi_transform(
+                    {"a": optax.adam(1e-2), "b": optax.set_to_zero()}, ["a", "b"]
+                )
+            ),
+        ),
         ("E7", classifier(optimizer=optax.set_to_zero())),
         ("E7", stepper(change=lambda new, old: (old[0], new[1]))),
         ("E6", stepper(change=lambda new, old: (new[0], old[1]))),
         ("E10", classifier(optimizer=optax.chain(optax.adam(1e-2), optax.scale(-1.0)))),
         ("F7", stepper(report=lambda loss, weights: jnp.float32(1.5))),
         ("D9", stepper(extra=10.0)),
-        ("G2", classifier(init=lambda key: jax.tree.map(lambda w: w.astype(jnp.bfloat16), init(key)), apply=lambda v, x: mlp(v, x.astype(jnp.bfloat16)).astype(jnp.float32), optimizer=optax.adam(1e-6))),
+        (
+            "G2",
+            classifier(
+                init=lambda key: jax.tree.map(lambda w: w.astype(jnp.bfloat16), init(key)),
+                apply=lambda v, x: mlp(v, x.astype(jnp.bfloat16)).astype(jnp.float32),
+                optimizer=optax.adam(1e-6),
+            ),
+        ),
     ],
     "schedule": [
         ("E3", classifier(schedule=lambda step: jnp.where(step < 15, 0.1, 0.0))),
@@ -429,12 +502,28 @@ SABOTAGED = {
     "numerics": [
         ("G3", classifier(apply=half_way)),
         ("G1", classifier(optimizer=optax.sgd(1e30))),
-        ("G6", sequence(init=lambda key: {**token_init(key), "table": token_init(key)["table"][:6]})),
-        ("B10", with_train(lambda x, y: ((40 * x).clip(0, 255).astype(np.uint8), y), both=True) | {"apply": lambda v, x: mlp(v, (x - 128).astype(jnp.float32))}),
+        (
+            "G6",
+            sequence(init=lambda key: {**token_init(key), "table": token_init(key)["table"][:6]}),
+        ),
+        (
+            "B10",
+            with_train(lambda x, y: ((40 * x).clip(0, 255).astype(np.uint8), y), both=True)
+            | {"apply": lambda v, x: mlp(v, (x - 128).astype(jnp.float32))},
+        ),
     ],
     "repeatable": [
         ("G7", classifier(apply=lambda v, x: mlp(v, x) + np.random.normal())),
-        ("G5", classifier(init=lambda key: init(key, (FEATURES, 8, 8, 8, CLASSES))[:1] + 2 * init(key, (8, 8)) + init(key, (8, CLASSES)))),
+        (
+            "G5",
+            classifier(
+                init=lambda key: (
+                    init(key, (FEATURES, 8, 8, 8, CLASSES))[:1]
+                    + 2 * init(key, (8, 8))
+                    + init(key, (8, CLASSES))
+                )
+            ),
+        ),
     ],
     "metric": [
         ("F4", classifier(metric=lambda o, t: jnp.mean(jnp.argmax(o, 0)[:4] == t[:4]))),
@@ -442,7 +531,7 @@ SABOTAGED = {
         ("F1", classifier(metric=ragged)),
     ],
     "works": [("F8", with_train(shuffled, both=True))],
-}  # fmt: skip
+}
 
 
 def standard(variables, inputs):
@@ -468,12 +557,14 @@ HEALTHY = {
     "quantities": regression(),
     "tokens": sequence(),
     "own step": stepper(),
-    "batches": batches_of(lambda labels, epoch: np.random.default_rng(epoch).permutation(len(labels))),
+    "batches": batches_of(
+        lambda labels, epoch: np.random.default_rng(epoch).permutation(len(labels))
+    ),
     "normalised": classifier(init=normalised_init, apply=normalised),
     "dropout": classifier(apply=dropout),
     "augmented": classifier(augment=add_noise),
     "vanilla": classifier(optimizer=optax.sgd(0.3, momentum=0.9)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
@@ -560,7 +651,7 @@ def test_a_diagnosis_is_told_to_people_and_machines(double_softmax):
     page = double_softmax.to_html("my program")
     assert "my program" in page and "Return logits from the model" in page
     assert "http" not in page.split("</style>")[1]
-    assert str(double_softmax).startswith("FAIL C5")
+    assert str(double_softmax).startswith("FAIL C5 double softmax")
 
 
 def raises(*_, **__):

@@ -13,6 +13,7 @@ import optax
 from recipe_jax import assembly, writers
 from recipe_jax.app import drive
 from recipe_jax.app.console import STYLES, Console
+from recipe_jax.checks._catalogue import NAMES
 from recipe_jax.diagnosis import Diagnosis
 from recipe_jax.optim import base as optim_base
 from recipe_jax.program import Program
@@ -106,13 +107,14 @@ def tell(console: Console, name: str, diagnosis: Diagnosis) -> None:
     for cause in diagnosis.causes:
         console.line()
         console.line(
-            f"  {cause.finding.status.value}  {cause.fault}  {cause.finding.summary}",
+            f"  {cause.finding.status.value}  {cause.fault} {cause.name}",
             STYLES[cause.finding.status],
         )
+        console.line(f"        {cause.finding.summary}")
         console.line(f"        -> {cause.finding.remedy}")
         others = [finding for finding in cause.explains if finding.fault != cause.fault]
         if others:
-            console.line(f"        explains {'; '.join(map(_short, others))}", "dim")
+            console.line(f"        explains {'; '.join(dict.fromkeys(map(_short, others)))}", "dim")
     console.line()
     passed = f"{counts[Status.PASS]} checks passed"
     console.line(f"  {passed}." if diagnosis.causes else f"  Nothing found: {passed}.")
@@ -124,7 +126,7 @@ def tell(console: Console, name: str, diagnosis: Diagnosis) -> None:
 
 
 def _short(finding: Finding) -> str:
-    return f"{finding.fault} ({finding.check.replace('_', ' ')})"
+    return f"{finding.fault} {NAMES.get(finding.fault, '')}".strip()
 
 
 def write(diagnosis: Diagnosis, name: str, out: pathlib.Path) -> pathlib.Path:

@@ -68,7 +68,10 @@ def _units(facts: Facts) -> Iterator[Finding]:
     ends = shares[..., 1][:, kind != "max"]
     if ends.size:
         worst = float(ends.max())
-        told = f"In the worst layer {percent(worst)} of the inputs to tanh or sigmoid lie beyond {SATURATED:g}"
+        told = (
+            f"In the worst layer {percent(worst)} of the inputs to tanh or sigmoid lie "
+            f"beyond {SATURATED:g}"
+        )
         if worst > SHARE:
             yield fault(
                 "saturation",
@@ -90,7 +93,10 @@ def _dead(dead: np.ndarray) -> Iterator[Finding]:
     worst = float(dead.max())
     where = int(dead.max(0).argmax())
     when = "at the start" if dead[0].max() >= worst else "after training"
-    told = f"Of the units of ReLU {where + 1} of {dead.shape[1]} {percent(worst)} are never on ({when})"
+    told = (
+        f"Of the units of ReLU {where + 1} of {dead.shape[1]} {percent(worst)} are never "
+        f"on ({when})"
+    )
     if worst <= MANY:
         yield healthy("dead_units", f"{told}.", row=ROW)
         return

@@ -70,7 +70,10 @@ def _answers(facts: Facts, augmented: Any) -> Iterator[Finding]:
         return  # labels are changed too, as mixup does
     known = simple.of_changed(facts, changed)
     raw = float(facts.simple.out_of_fold.mean())
-    told = f"Neighbours among the raw examples know augmented ones with skill {known:.2f}, raw ones {raw:.2f}"
+    told = (
+        f"Neighbours among the raw examples know augmented ones with skill {known:.2f}, "
+        f"raw ones {raw:.2f}"
+    )
     hurts = _hurts(facts)
     if hurts is not None:
         told += f"; without augmentation held-out skill changes by {hurts:+.2f}"

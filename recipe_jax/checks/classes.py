@@ -121,7 +121,8 @@ def _balance(facts: Facts, train: np.ndarray, held: np.ndarray) -> Iterator[Find
         yield fault(
             "class_counts",
             "A12",
-            f"{told}; class{'es' * (len(absent) > 1)} {', '.join(map(str, absent[:5]))} never occur "
+            f"{told}; class{'es' * (len(absent) > 1)} "
+            f"{', '.join(map(str, absent[:5]))} never occur "
             "in validation.",
             "Split so that every class is in every split.",
             row="DATA9",
@@ -142,7 +143,8 @@ def _balance(facts: Facts, train: np.ndarray, held: np.ndarray) -> Iterator[Find
         f"{told}"
         + ("; validation asks for the rare ones far more often" if asked else "")
         + (
-            f"; of the rare ones {percent(lost[0])} are recognised, by neighbours {percent(lost[1])}"
+            f"; of the rare ones {percent(lost[0])} are recognised, by neighbours "
+            f"{percent(lost[1])}"
             if lost
             else ""
         )
@@ -156,7 +158,8 @@ def _balance(facts: Facts, train: np.ndarray, held: np.ndarray) -> Iterator[Find
 
 
 def _lost(facts: Facts, rare: np.ndarray) -> tuple[float, float] | None:
-    """(share of rare held-out examples that the program gets right, and its neighbours in training);
+    """(share of rare held-out examples that the program gets right, and its neighbours in
+    training);
     None where too few are there."""
     try:
         held = facts.validation

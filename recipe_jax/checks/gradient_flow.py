@@ -24,8 +24,8 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     yield from _growth(facts)
     _, gradient = facts.gradient(facts.learnt(variables), variables, *facts.batch, facts.key)
     sizes = {}
-    for name, leaf, slope in zip(facts.names, facts.learnt(variables), gradient):
-        slope, leaf = as_numpy(slope), as_numpy(leaf)
+    weights, slopes = map(as_numpy, facts.learnt(variables)), map(as_numpy, gradient)
+    for name, leaf, slope in zip(facts.names, weights, slopes):
         # The bias of attention's keys changes nothing, and has no gradient but rounding.
         matrix = leaf.ndim >= 2 and "bias" not in name.lower()
         if matrix and slope.any() and np.isfinite(slope).all() and leaf.any():

@@ -48,7 +48,8 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             "initial_outputs",
             "C2",
             f"{told}.",
-            "Scale the weights by one over the root of what goes in (LeCun, He), the last ones less.",
+            "Scale the weights by one over the root of what goes in (LeCun, He), the "
+            "last ones less.",
             row=ROW,
             certainty="heuristic",
             warn=spread < FAR_TOO_WIDE or _scaled(facts),

@@ -59,7 +59,8 @@ def _nothing(
     simple: tuple[float, float, float],
     own: tuple[float, float, float] | None,
 ) -> bool:
-    """Whether there is nothing to be learnt, as far as the data can tell: simple models find nothing
+    """Whether there is nothing to be learnt, as far as the data can tell: simple models find
+    nothing
     and would have found a tenth, and the program itself finds nothing either."""
     if own is None:
         return simple[2] < LEAST_SKILL

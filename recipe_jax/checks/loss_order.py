@@ -122,7 +122,8 @@ def _values(facts: Facts, right: float, worse: float) -> Iterator[Finding]:
 
 
 def _certainty(facts: Facts) -> Iterator[Finding]:
-    """What the loss would have outputs say of the right class, by going downhill on outputs alone."""
+    """What the loss would have outputs say of the right class, by going downhill on outputs
+    alone."""
     meaning, targets = facts.meaning, facts.batch.targets
     labels = meaning.labels(targets).ravel()
     shape = np.shape(facts.outputs)
@@ -146,7 +147,8 @@ def _certainty(facts: Facts) -> Iterator[Finding]:
     if silent.any():
         missing = set(labels[silent]) - set(labels[asked & ~silent])
         what = (
-            f"Class{'es' * (len(missing) > 1)} {', '.join(map(str, sorted(missing)[:5]))} do not count in the loss"
+            f"Class{'es' * (len(missing) > 1)} "
+            f"{', '.join(map(str, sorted(missing)[:5]))} do not count in the loss"
             if missing
             else f"{int(silent.sum())} of {int(asked.sum())} examples do not count in the loss"
         )
@@ -186,7 +188,10 @@ def _right_class(facts: Facts, best: np.ndarray, labels: np.ndarray) -> Iterator
     chances = facts.meaning.chances(best, "logits").reshape(len(labels), -1)
     asked = labels >= 0
     right = float((chances.argmax(-1) == labels)[asked].mean())
-    told = f"The outputs at which the loss is lowest name the right class in {right:.0%} of the examples"
+    told = (
+        f"The outputs at which the loss is lowest name the right class in {right:.0%} of "
+        "the examples"
+    )
     if right > RIGHT or not np.isfinite(chances).all():
         yield healthy("loss_certainty", f"{told}.", row=ROW)
         return

@@ -119,9 +119,7 @@ def _rate(facts: Facts) -> Iterator[Finding]:
         floats = jnp.issubdtype(kind.dtype, jnp.floating)
         return eqn.primitive.name in ("select_n", "mul") and floats and kind.ndim >= 2
 
-    run = jax.jit(
-        lambda key: trace.watched(lambda k: facts.apply(variables, inputs, k, True)[0], masks)(key)
-    )
+    run = jax.jit(trace.watched(lambda k: facts.apply(variables, inputs, k, True)[0], masks))
     one, other = (run(key)[1] for key in _keys())
     drops = max((_dropped(a, b) for a, b in zip(one, other)), default=0.0)
     if not drops:
@@ -199,7 +197,8 @@ def _gap(facts: Facts) -> Iterator[Finding]:
         outputs = as_numpy(facts.forward(lane.last, inputs, facts.key, train)[0])
         skill[train] = float(facts.meaning.skill(outputs, targets, facts.form).mean())
     told = (
-        f"On training examples skill is {skill[True]:.2f} in training's mode and {skill[False]:.2f} "
+        f"On training examples skill is {skill[True]:.2f} in training's mode and "
+        f"{skill[False]:.2f} "
         "at evaluation"
     )
     if skill[True] - skill[False] < 0.4 or skill[False] > 0.5 * skill[True]:

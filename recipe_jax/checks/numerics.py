@@ -96,9 +96,10 @@ def _indices(facts: Facts) -> Iterator[Finding]:
         seen = places(
             facts.variables, jnp.asarray(np.resize(arrays.inputs, (256, *arrays.inputs.shape[1:])))
         )
-        for eqn, (bounds, indices) in zip(chosen, seen):
+        for eqn, (shape, indices) in zip(chosen, seen):
+            bounds = [int(bound) for bound in shape]
             numbers = eqn.params["dimension_numbers"]
-            sizes, bounds = eqn.params["slice_sizes"], [int(bound) for bound in bounds]
+            sizes = eqn.params["slice_sizes"]
             for column, axis in enumerate(numbers.start_index_map):
                 found = np.asarray(indices)[..., column]
                 if found.size and (found.max() > bounds[axis] - sizes[axis] or found.min() < 0):

@@ -20,11 +20,12 @@ MOST_WORK = 3e8
 class Response(NamedTuple):
     """How large updates are, (steps,) each, for one gradient given again and again.
 
-    plain, tenfold, millionth, billionth: for the gradient times 1, 10, 1e-6, 1e-9; pulse: given five
-    times, then zeros; decay: size of what the weights themselves add, over the rest; pull: how
-    far that points to zero (cosine); shrink: that size over the weights'; kept: an array of the state
-    is, long after the pulse, what it was right after it; proportional: updates of single weights
-    are to each other as their gradients
+    plain, tenfold, millionth, billionth: for the gradient times 1, 10, 1e-6 and 1e-9
+    pulse: given five times, then zeros
+    decay: size of what the weights themselves add, over the rest; pull: how far that points to zero
+    (cosine); shrink: its size over the weights'
+    kept: an array of the state is, long after the pulse, what it was right after it
+    proportional: updates of single weights are to each other as their gradients
     """
 
     plain: np.ndarray
@@ -192,7 +193,10 @@ def _memory(facts: Facts, response: Response) -> Iterator[Finding]:
     top = float(response.pulse[: 4 * ALONE].max())
     rest = float(response.pulse[-10:].max())
     growth = _late(response.plain[::-1]) / max(_late(response.plain), 1e-30)
-    told = f"{percent(rest / max(top, 1e-30))} of an update remain {len(response.pulse) - ALONE} steps after the last gradient"
+    told = (
+        f"{percent(rest / max(top, 1e-30))} of an update remain "
+        f"{len(response.pulse) - ALONE} steps after the last gradient"
+    )
     by_sign = _late(response.tenfold) < 3 * _late(response.plain)
     # The sign of a small rest is as large as any other.
     if rest <= 0.5 * top or (by_sign and not response.kept):

@@ -14,7 +14,8 @@ SAME = 0.5
 
 
 def diagnose(facts: Facts) -> Iterator[Finding]:
-    """B2: batches of one class; B3: the same order every epoch; A15: arrays in order of the label."""
+    """B2: batches of one class; B3: the same order every epoch; A15: arrays in order of the
+    label."""
     if facts.program.batches is not None:
         yield from _batches(facts)
         yield from _epochs(facts)
@@ -126,7 +127,10 @@ def _file(facts: Facts) -> Iterator[Finding]:
         chance = float(np.sum(counts**2))
         away = (same - chance) / np.sqrt(chance * (1 - chance) / len(values))
         strong = same > chance + 0.5 * (1 - chance)
-        told = f"{percent(same)} of the rows have the label of the row before, {percent(chance)} by chance"
+        told = (
+            f"{percent(same)} of the rows have the label of the row before, "
+            f"{percent(chance)} by chance"
+        )
     if away > -stats.norm.ppf(LEVEL) and strong:
         yield fault(
             "file_order",

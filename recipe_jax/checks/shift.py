@@ -39,7 +39,8 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             yield fault(
                 "split_statistics",
                 "B8",
-                f"Validation inputs are {ratio:.3g} times as wide as training inputs; after each is "
+                f"Validation inputs are {ratio:.3g} times as wide as training inputs; "
+                "after each is "
                 "standardised by itself they agree.",
                 "Normalise validation with the statistics of training, the same way.",
                 row="DATA8",

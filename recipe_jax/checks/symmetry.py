@@ -31,7 +31,8 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     yield fault(
         "symmetry",
         "C1",
-        f"All units of {', '.join(alike[:4])} have the same weights, and training keeps them alike.",
+        f"All units of {', '.join(alike[:4])} have the same weights, and training "
+        "keeps them alike.",
         "Draw the weights at random.",
         row=ROW,
         explains=("F8", "C13", "E2", "E11", "C9", "C10", "C2", "C12", "E6", "C7", "C6"),

@@ -134,10 +134,15 @@ def _scale(facts: Facts) -> Iterator[Finding]:
     if not deviation.size:
         return
     size = float(np.sqrt(np.mean(inputs**2)))
-    # A few columns that are on or off are of another scale by nature.
-    ratio = float(np.percentile(deviation, 95) / np.percentile(deviation, 5))
+    # By the largest value of each column: a pixel that is seldom lit varies little by nature.
+    largest = np.abs(inputs).max(axes)
+    largest = largest[largest > 0]
+    ratio = float(np.percentile(largest, 95) / np.percentile(largest, 5))
     spread = float(np.median(deviation))
-    told = f"Inputs have size {size:.3g}, deviations from {deviation.min():.3g} to {deviation.max():.3g}"
+    told = (
+        f"Inputs have size {size:.3g}, deviations from {deviation.min():.3g} to "
+        f"{deviation.max():.3g}"
+    )
     name = "A10" if size < SMALL else "A9" if size > LARGE or ratio > MIXED else ""
     if name == "" and spread < 0.02 * size:
         name = "A9"

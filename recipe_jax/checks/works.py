@@ -16,7 +16,8 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     """
     outcome = facts.outcome
     told = (
-        f"Skill on held-out examples {outcome.skill:.2f} [{outcome.low:.2f}, {outcome.high:.2f}] of "
+        f"Skill on held-out examples {outcome.skill:.2f} [{outcome.low:.2f}, "
+        f"{outcome.high:.2f}] of "
         f"1, on training {outcome.learnt:.2f}, on one batch alone {outcome.by_heart:.2f}"
     )
     if not outcome.failures:

@@ -214,7 +214,8 @@ class Facts:
         return jax.tree.unflatten(structure, flat)
 
     def optimised(self, variables: PyTree) -> PyTree:
-        """The part of the variables that the optimiser is given: the collection "params", the Params
+        """The part of the variables that the optimiser is given: the collection "params", the
+        Params
         of a Flax state, the one branch that holds all that is learnt, or everything."""
         if isinstance(variables, Mapping) and "params" in variables:
             return variables["params"]
@@ -225,7 +226,8 @@ class Facts:
 
     @functools.cached_property
     def _branch(self) -> Any:
-        """Key of the one branch of dict, tuple or list that holds the learnt leaves and no others."""
+        """Key of the one branch of dict, tuple or list that holds the learnt leaves and no
+        others."""
         variables = self.variables
         if len(self.places) == len(self.leaves) or not isinstance(variables, dict | tuple | list):
             return None
@@ -282,7 +284,7 @@ class Facts:
     def loss_gradient(self) -> Callable[..., Any]:
         """(outputs, targets) -> the loss's gradient by the outputs."""
         self.given("loss")
-        return jax.jit(jax.grad(lambda outputs, targets: self.loss(outputs, targets)))
+        return jax.jit(jax.grad(self.loss))
 
     def objective(
         self, learnt: list[Any], variables: PyTree, inputs: Any, targets: Any, key: Any

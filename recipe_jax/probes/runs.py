@@ -126,7 +126,10 @@ def _with_optimizer(facts: Facts) -> dict[str, Lane]:
             name: (begin, jax.tree.map(lambda leaf, i=i: leaf[i], shown))
             for i, name in enumerate(names)
         }
-    collected = [_collect(facts, chunk, look, *lane, steps) for lane in lanes.values()]
+    collected = [
+        _collect(facts, chunk, look, state=lane[0], shown=lane[1], steps=steps)
+        for lane in lanes.values()
+    ]
     found = {}
     for i, name in enumerate(names):
         part = collected[0] if not slow else collected[i]
@@ -136,7 +139,7 @@ def _with_optimizer(facts: Facts) -> dict[str, Lane]:
 
 
 def _collect(
-    facts: Facts, chunk: Any, look: Any, state: Any, shown: Shown, steps: int
+    facts: Facts, chunk: Any, look: Any, *, state: Any, shown: Shown, steps: int
 ) -> dict[str, list[Any]]:
     """Training in LOOKS pieces, looked at after each. Arrays, a leading lane axis where there is
     one."""
@@ -180,7 +183,8 @@ def _looked_at(facts: Facts) -> tuple[Any, Any]:
 
 
 def _step(facts: Facts) -> Callable[..., Any]:
-    """One step of one lane: ((variables, opt_state), shown, number) -> (the same, what was seen)."""
+    """One step of one lane: ((variables, opt_state), shown, number) -> (the same, what was
+    seen)."""
     program = facts.program
     inputs, targets = (jnp.asarray(array) for array in facts.train)
 
@@ -466,6 +470,6 @@ def _with_step(facts: Facts) -> dict[str, Lane]:
     for i, name in enumerate(names):
         begin = (variables_in(facts, facts.program.state), facts.program.state, None)
         lane = jax.tree.map(lambda leaf, i=i: leaf[i], shown)
-        part = _collect(facts, chunk, look, begin, lane, steps)
+        part = _collect(facts, chunk, look, state=begin, shown=lane, steps=steps)
         found[name] = _lane(facts, part, lambda leaf: leaf)
     return found
