@@ -141,7 +141,7 @@ def duplicates(task: Task) -> Finding:
         remedy = "No model can get these right: look at the examples named, and mend their targets."
         fields = {"status": Status.WARN, "fault": "A3", "remedy": remedy}
     else:
-        fields = {"status": Status.PASS}
+        fields: dict[str, Any] = {"status": Status.PASS}
     return Finding(
         check="duplicates", row="DATA1 DATA6", summary=summary, evidence=evidence, **fields
     )

@@ -95,7 +95,7 @@ def _prior(facts: Facts, outputs: np.ndarray) -> Iterator[Finding]:
         # Of even classes only a bias that is far off is wrong: random weights do that much.
         uneven = np.log(np.count_nonzero(prior)) - special.entr(prior).sum() > 0.3
         far = saved > max(1.5, np.log(max(2, meaning.classes)))
-        bad = far or saved > (PRIOR if uneven else 1.0)
+        bad = far or (uneven and saved > PRIOR)
     if not bad:
         yield healthy("initial_bias", f"{told}.", row=ROW)
         return

@@ -1,5 +1,7 @@
 """Does the model use its inputs: is it better than the same model that sees zeros?"""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
@@ -27,7 +29,7 @@ def examine(
     """
     seeing, unseeing = _curves.lowest(real), _curves.lowest(blind)
     evidence = {"steps": steps, "real": real, "blind": blind, "p_value": float("nan")}
-    common = {"check": "input_independent", "row": "SKEL5"}
+    common: dict[str, Any] = {"check": "input_independent", "row": "SKEL5"}
     if not np.isfinite([*seeing, *unseeing]).all():
         return Finding(
             status=Status.FAIL,

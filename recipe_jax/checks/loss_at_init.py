@@ -1,5 +1,7 @@
 """Is the loss at the start what theory says?"""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float, Num
 from scipy import stats
@@ -29,7 +31,7 @@ def examine(
     tolerance, FAIL far beyond it, for a loss that is not finite, and for ten times the expected.
     Outputs that are the same for every input are a WARN: so starts a last layer at zero.
     """
-    common = {"check": "loss_at_init", "row": "SKEL1"}
+    common: dict[str, Any] = {"check": "loss_at_init", "row": "SKEL1"}
     evidence = {"measured": losses, "expected": expected}
     if not np.isfinite(losses).all() or not np.isfinite(outputs).all():
         return Finding(

@@ -157,7 +157,8 @@ def _late(norms: np.ndarray) -> float:
 
 def _clipping(facts: Facts, response: Response) -> Iterator[Finding]:
     if _has(facts, "nu", "sum_of_squares", "mean_of_squares"):
-        return  # adaptive: clipping changes no size
+        yield from _one_size(facts)
+        return  # adaptive: clipping the gradient changes no size
     small, tiny, one = map(_late, (response.millionth, response.billionth, response.plain))
     if not small or abs(tiny / small / 1e-3 - 1) > 0.2:
         return  # not proportional to small gradients: signs, or a trust ratio
@@ -189,6 +190,28 @@ def _clipping(facts: Facts, response: Response) -> Iterator[Finding]:
     )
 
 
+def _one_size(facts: Facts) -> Iterator[Finding]:
+    """E4: every update of a training has one and the same norm, and larger ones learn far better."""
+    lanes = facts.lanes
+    sizes = lanes["normal"].sizes
+    middle = float(np.median(sizes))
+    alike = float(np.mean(np.abs(sizes - middle) < 1e-3 * middle))
+    larger = max(lanes[name].best.mean() for name in ("10 x", "100 x"))
+    if alike < OFTEN or larger - lanes["normal"].best.mean() < 0.15:
+        return
+    yield fault(
+        "clipping",
+        "E4",
+        f"{percent(alike)} of all updates measure {middle:.3g}: they are clipped to that, and a "
+        "larger limit learns more.",
+        "Raise the limit, or clip gradients before the optimiser, not updates after it.",
+        row=ROW,
+        certainty="heuristic",
+        warn=True,
+        explains=("E2", "E11", "F8"),
+    )
+
+
 def _memory(facts: Facts, response: Response) -> Iterator[Finding]:
     top = float(response.pulse[: 4 * ALONE].max())
     rest = float(response.pulse[-10:].max())
@@ -197,7 +220,7 @@ def _memory(facts: Facts, response: Response) -> Iterator[Finding]:
         f"{percent(rest / max(top, 1e-30))} of an update remain "
         f"{len(response.pulse) - ALONE} steps after the last gradient"
     )
-    by_sign = _late(response.tenfold) < 3 * _late(response.plain)
+    by_sign = _late(response.tenfold) < 3 * _late(response.plain) and not _has(facts, "nu")
     # The sign of a small rest is as large as any other.
     if rest <= 0.5 * top or (by_sign and not response.kept):
         yield healthy("optimiser_memory", f"{told}.", row=ROW)
@@ -237,7 +260,7 @@ def _epsilon(facts: Facts, response: Response) -> Iterator[Finding]:
             explains=("E2", "E11", "F8"),
         )
         return
-    if ratio < 3:
+    if ratio < 5:
         yield healthy("epsilon", f"{told}.", row=ROW)
         return
     yield fault(

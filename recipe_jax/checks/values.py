@@ -40,7 +40,7 @@ def _splits(facts: Facts) -> dict[str, np.ndarray]:
 def _finite(facts: Facts) -> Iterator[Finding]:
     """A7: NaN or infinity."""
     for name, inputs in _splits(facts).items():
-        bad = ~np.isfinite(inputs.reshape(len(inputs), -1)).all(-1)
+        bad = np.asarray(~np.isfinite(inputs.reshape(len(inputs), -1)).all(-1))
         if bad.any():
             yield fault(
                 "finite_inputs",
@@ -52,7 +52,7 @@ def _finite(facts: Facts) -> Iterator[Finding]:
                 examples=np.flatnonzero(bad)[:50],
             )
     targets = as_numpy(facts.all_train.targets)
-    bad = ~np.isfinite(targets.reshape(len(targets), -1)).all(-1)
+    bad = np.asarray(~np.isfinite(targets.reshape(len(targets), -1)).all(-1))
     if bad.any():
         yield fault(
             "finite_targets",
@@ -121,7 +121,7 @@ def _constant(facts: Facts) -> Iterator[Finding]:
         row="DATA3",
         certainty="heuristic",
         warn=features < 0.6 and examples < 0.5,
-        explains=("A6", "A3", "A4", "A5", "F8"),
+        explains=("A2", "A6", "A3", "A4", "A5", "F8"),
     )
 
 

@@ -39,9 +39,9 @@ class Meaning(NamedTuple):
             if targets.ndim >= 2 and targets.shape[-1] == self.classes:
                 return targets.argmax(-1)
             return np.round(targets).astype(np.int64).reshape(targets.shape)
-        if self.kind == "classes" and targets.ndim >= 2 and targets.shape[-1] == self.classes:
-            if not self.tokens and (targets.sum(-1) == 1).all():
-                return targets.argmax(-1)
+        wide = targets.ndim >= 2 and targets.shape[-1] == self.classes and not self.tokens
+        if self.kind == "classes" and wide and (targets.sum(-1) == 1).all():
+            return targets.argmax(-1)
         if self.kind == "binary":
             return np.round(targets.astype(np.float64)).astype(np.int64).reshape(len(targets))
         if not self.tokens and targets.ndim == 2 and targets.shape[1] == 1:
@@ -125,7 +125,7 @@ class Meaning(NamedTuple):
         prior = np.pad(self.prior, (0, width - len(self.prior)))
         asked = (labels >= 0) & (labels < width)
         labels, chances = labels[asked], chances[asked]
-        sound = np.isfinite(chances).all(-1, keepdims=True)
+        sound = np.asarray(np.isfinite(chances).all(-1, keepdims=True))
         chances = np.where(sound, np.clip(chances, 0, 1), 0.0)
         right = (chances.argmax(-1) == labels) & sound[:, 0]
         top = prior.max()

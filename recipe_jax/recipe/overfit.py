@@ -90,7 +90,7 @@ def range_test(results: Sequence[Result], configured: float) -> tuple[float, Fin
     stable = np.isfinite(losses) & (losses < start - LEAST_DROP * abs(start))
     evidence = {"rates": RATES, "losses": np.where(np.isfinite(losses), losses, np.nan)}
     evidence |= {"initial": start, "configured": configured}
-    common = {"check": "range_test", "row": "FIT6 DIAG3"}
+    common: dict[str, Any] = {"check": "range_test", "row": "FIT6 DIAG3"}
     if not stable.any():
         remedy = "Look whether the gradient reaches the weights, and at its sign."
         return configured, Finding(

@@ -37,11 +37,14 @@ def row(name: str, **facts: Any) -> Callable[..., Any]:
     own_data: its own validation arrays are what it is scored on
     by_metric: its outputs mean something else, so that the metric and the loss at the best scale
         judge it
+    also: rows that no observation tells apart from it as it is planted here
     """
 
     def mark(plant: Callable[..., Any]) -> Callable[..., Any]:
         plant.row = name
-        plant.equal = next((same for same in SAME if name in same), {name})
+        plant.equal = next((same for same in SAME if name in same), {name}) | facts.get(
+            "also", set()
+        )
         for fact in ("wrong_number", "cost_only", "own_data", "by_metric"):
             setattr(plant, fact, facts.get(fact, False))
         PLANTS[plant.__name__] = plant
@@ -1221,7 +1224,7 @@ def f7_stale_weights(program: Any, strength: str, seed: int) -> Kwargs | None:
     return {**kwargs, "step": step}
 
 
-@row("F8")
+@row("F8", also={"A1", "B1"})
 def f8_nothing_to_learn(program: Any, strength: str, seed: int) -> Kwargs | None:
     """The inputs are noise, or hardly anything but noise."""
     if not numeric(program):
