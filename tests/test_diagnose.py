@@ -293,6 +293,12 @@ def ragged(outputs, targets):
     return sum(parts) / len(parts)
 
 
+def standard(variables, inputs):
+    hidden = inputs @ variables[0]["w"]
+    hidden = (hidden - hidden.mean(0)) / jnp.sqrt(hidden.var(0) + 1e-5)
+    return jax.nn.relu(hidden) @ variables[1]["w"]
+
+
 SABOTAGED = {
     "labels": [
         ("A1", with_train(shuffled, both=True)),
@@ -348,11 +354,6 @@ SABOTAGED = {
         ("C2", classifier(init=lambda key: jax.tree.map(lambda w: 1e-4 * w, init(key)))),
         ("C3", classifier(apply=lambda v, x: mlp(v, x) + jnp.float32([30, 0, 0, 0]))),
         ("G1", classifier(apply=lambda v, x: mlp(v, jnp.log(x)))),
-    ],
-    "output_range": [
-        ("C4", classifier(apply=lambda v, x: jax.nn.relu(mlp(v, x)))),
-        ("C4", classifier(apply=lambda v, x: jnp.tanh(mlp(v, x)))),
-        ("C4", regression(apply=lambda v, x: jax.nn.sigmoid(mlp(v, x)))),
     ],
     "loss_reading": [
         ("C5", classifier(apply=lambda v, x: jax.nn.softmax(mlp(v, x)))),
@@ -530,14 +531,15 @@ SABOTAGED = {
         ("F4", classifier(metric=lambda o, t: 0.5)),
         ("F1", classifier(metric=ragged)),
     ],
+    "output_range": [
+        ("C4", classifier(apply=lambda v, x: jax.nn.relu(mlp(v, x)))),
+        ("C4", classifier(apply=lambda v, x: jnp.tanh(mlp(v, x)))),
+        ("C4", regression(apply=lambda v, x: jax.nn.sigmoid(mlp(v, x)))),
+        ("C6", regression(apply=lambda v, x: jax.nn.softmax(mlp(v, x)))),
+        ("D8", classifier(apply=lambda v, x: mlp(v, jnp.zeros_like(x)))),
+    ],
     "works": [("F8", with_train(shuffled, both=True))],
 }
-
-
-def standard(variables, inputs):
-    hidden = inputs @ variables[0]["w"]
-    hidden = (hidden - hidden.mean(0)) / jnp.sqrt(hidden.var(0) + 1e-5)
-    return jax.nn.relu(hidden) @ variables[1]["w"]
 
 
 CASES = [
@@ -552,6 +554,11 @@ def test_a_sabotaged_program_is_named(module, fault, given):
     assert fault in wrong(asked(module, given))
 
 
+def several(inputs):
+    """Three answers of yes or no to every example."""
+    return (inputs[:, :3] + inputs[:, 3:] > 0).astype(np.float32)
+
+
 HEALTHY = {
     "classes": classifier(),
     "quantities": regression(),
@@ -563,6 +570,33 @@ HEALTHY = {
     "normalised": classifier(init=normalised_init, apply=normalised),
     "dropout": classifier(apply=dropout),
     "augmented": classifier(augment=add_noise),
+    "rates of events": regression(
+        loss=lambda o, t: jnp.mean(jnp.exp(o) - t * o),
+        train=(quantities()[0][:300], np.floor(np.exp(quantities()[1][:300])).astype(np.float32)),
+        validation=(
+            quantities()[0][300:],
+            np.floor(np.exp(quantities()[1][300:])).astype(np.float32),
+        ),
+    ),
+    "several labels": classifier(
+        loss=lambda o, t: optax.sigmoid_binary_cross_entropy(o, t).mean(),
+        init=lambda key: init(key, (FEATURES, 16, 3)),
+        train=(blobs()[0][:300], several(blobs()[0])[:300]),
+        validation=(blobs()[0][300:], several(blobs()[0])[300:]),
+        metric=None,
+    ),
+    "squared yes or no": classifier(
+        loss=lambda o, t: jnp.mean(jnp.square(o[:, 0] - t)),
+        init=lambda key: init(key, (FEATURES, 16, 1)),
+        train=(blobs()[0][:300], several(blobs()[0])[:300, 0]),
+        validation=(blobs()[0][300:], several(blobs()[0])[300:, 0]),
+        metric=None,
+    ),
+    "inputs again": regression(
+        init=lambda key: init(key, (FEATURES, 16, FEATURES)),
+        train=(blobs()[0][:300], blobs()[0][:300]),
+        validation=(blobs()[0][300:], blobs()[0][300:]),
+    ),
     "vanilla": classifier(optimizer=optax.sgd(0.3, momentum=0.9)),
 }
 
@@ -667,6 +701,36 @@ def test_a_crash_inside_becomes_a_finding_that_names_where(name):
     crashes = [f for f in found.findings if f.check == "runs"]
     assert found.status == "fail" and len(crashes) == 1
     assert crashes[0].summary == f"{name} raised ZeroDivisionError: by design"
+
+
+def test_everything_frozen_is_warned_of():
+    (found,) = asked("parameters", classifier(frozen=("w", "b")))
+    assert (found.status, found.fault) == (Status.WARN, "C13")
+
+
+def test_weights_that_are_declared_frozen_may_be_detached():
+    found = asked("parameters", classifier(apply=cut, frozen="0/"))
+    assert wrong(found) == {}
+
+
+def test_the_first_operation_that_is_not_finite_is_named():
+    found = asked("initial_loss", classifier(apply=lambda v, x: mlp(v, jnp.log(x))))
+    assert "first after log, of shape (256, 6)" in found[0].summary
+
+
+def test_splits_that_differ_only_together_are_told_apart():
+    """Every feature moves too little to be seen alone."""
+    inputs, labels = blobs()
+    direction = np.float32([1, -1, 1, -1, 1, -1])
+    wide = np.repeat(inputs, 6, axis=1) + np.random.default_rng(0).normal(size=(COUNT, 36))
+    moved = wide.astype(np.float32)
+    moved[300:] += 0.45 * np.tile(direction, 6)
+    given = classifier(
+        init=lambda key: init(key, (36, 16, CLASSES)),
+        train=(moved[:300], labels[:300]),
+        validation=(moved[300:], labels[300:]),
+    )
+    assert wrong(asked("shift", given)) == {"A13": Status.FAIL}
 
 
 def test_what_is_not_given_is_not_judged():

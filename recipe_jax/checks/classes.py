@@ -21,7 +21,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     if facts.program.validation is not None:
         held = meaning.labels(facts.program.validation.targets).ravel()
     yield from _numbers(facts, np.concatenate([train, held]))
-    if not meaning.tokens:
+    if not meaning.tokens and len(train) == len(facts.all_train.inputs):
         yield from _balance(facts, train[train >= 0], held[held >= 0])
 
 

@@ -1,8 +1,10 @@
 """Does training begin where a program that knows nothing but the prior would?"""
 
 from collections.abc import Iterator
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
@@ -27,12 +29,13 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         yield fault(
             "initial_outputs",
             "G1",
-            f"{bad:.0%} of the outputs are not finite before any step.",
+            f"{bad:.0%} of the outputs are not finite before any step" + _where(facts, inputs),
             "Look for a logarithm, a root or a division of zero in the model, and at the init.",
             row=ROW,
             explains=("F8", "E1", "C2", "G3", "C11", "C16", "C9", "C8", "C13", "E6", "E7", "C4"),
         )
         return
+    facts.same_scale()
     if meaning.kind == "values":
         width = outputs.reshape(len(outputs), -1).std(0) / np.sqrt(meaning.variance)
         spread, unit = float(width.max()), "deviations of the targets"
@@ -59,6 +62,28 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         yield healthy("initial_outputs", f"{told}.", row=ROW)
     yield from _prior(facts, outputs)
     yield from _weights(facts)
+
+
+def _where(facts: Facts, inputs: Any) -> str:
+    """Of the operations in order, the first whose results are not all finite."""
+    names: list[str] = []
+
+    def floats(eqn: Any) -> bool:
+        kind = eqn.outvars[0].aval
+        chosen = hasattr(kind, "dtype") and jnp.issubdtype(kind.dtype, jnp.floating)
+        if chosen:
+            names.append(f"{eqn.primitive.name}, of shape {tuple(kind.shape)}")
+        return chosen
+
+    @jax.jit
+    def sound(variables: Any, inputs: Any) -> list[Any]:
+        names.clear()
+        run = trace.watched(lambda v, x: facts.apply(v, x, facts.key, False)[0], floats)
+        return [jnp.isfinite(made).all() for _, (made, *_) in run(variables, inputs)[1]]
+
+    found = sound(facts.variables, inputs)
+    first = next((name for name, ok in zip(names, found) if not bool(ok)), "")
+    return f": first after {first}." if first else "."
 
 
 def _scaled(facts: Facts) -> bool:

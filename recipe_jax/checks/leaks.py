@@ -26,7 +26,10 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     if meaning.kind == "values":
         told = _values(flat, as_numpy(facts.train.targets).reshape(len(flat), -1))
     else:
-        told = _classes(flat, meaning.labels(facts.train.targets).ravel())
+        labels = meaning.labels(facts.train.targets).ravel()
+        if len(labels) != len(flat):
+            raise NotGiven("an example has several labels")
+        told = _classes(flat, labels)
     known = np.flatnonzero(told > ALL)
     best = int(told.argmax())
     summary = f"The feature that tells most, {best}, explains {told[best]:.1%} of the target"

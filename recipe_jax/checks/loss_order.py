@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from recipe_jax.checks._telling import fault, healthy
 from recipe_jax.checks.loss_reading import what_it_reads
-from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
+from recipe_jax.probes.facts import Facts, as_numpy
 from recipe_jax.types import Finding
 
 ROW = "SKEL2"
@@ -20,6 +18,7 @@ WEIGHTS = 50.0
 def diagnose(facts: Facts) -> Iterator[Finding]:
     """D1: the sign; D6: a loss of another task; D7: smoothing, weights and masks; D8: no slope."""
     facts.given("loss", "apply")
+    facts.same_scale()
     meaning = facts.meaning
     shape, targets = np.shape(facts.outputs), facts.batch.targets
     perfect = meaning.perfect(targets, facts.form, shape)
@@ -102,7 +101,7 @@ def _others(facts: Facts) -> np.ndarray:
 
 def _values(facts: Facts, right: float, worse: float) -> Iterator[Finding]:
     """Where the loss of one example's outputs is lowest must be its target."""
-    best = _lowest(facts)
+    best = facts.lowest
     targets = np.asarray(facts.batch.targets, np.float64)
     spread = np.sqrt(facts.meaning.variance).reshape(targets.shape[1:])
     if not np.isfinite(best).all():
@@ -130,7 +129,7 @@ def _certainty(facts: Facts) -> Iterator[Finding]:
     reads = what_it_reads(facts)
     if facts.form != "logits":
         return
-    best = _lowest(facts)
+    best = facts.lowest
     if not reads:
         yield from _right_class(facts, best, labels)
         return
@@ -267,32 +266,3 @@ def _padding(facts: Facts) -> Iterator[Finding]:
             certainty="statistical",
             explains=("F8",),
         )
-
-
-def _lowest(facts: Facts) -> np.ndarray:
-    """Outputs at which the loss of the batch is lowest, found from zero by Adam."""
-    targets = facts.batch.targets
-    scale = 1.0
-    if facts.meaning.kind == "values":
-        scale = float(np.sqrt(facts.meaning.variance).mean())
-    optimizer = optax.adam(optax.cosine_decay_schedule(0.3 * scale, 300))
-
-    @jax.jit
-    def run(outputs: jax.Array) -> jax.Array:
-        def step(state: tuple, _: None) -> tuple:
-            outputs, opt_state = state
-            slope = jax.grad(facts.loss)(outputs, targets)
-            updates, opt_state = optimizer.update(slope, opt_state)
-            return (outputs + updates, opt_state), None
-
-        return jax.lax.scan(step, (outputs, optimizer.init(outputs)), None, length=300)[0][0]
-
-    begin = np.zeros(np.shape(facts.outputs), np.float32)
-    if facts.meaning.kind == "values":
-        mean = np.broadcast_to(
-            facts.meaning.prior, (begin.size // facts.meaning.classes, facts.meaning.classes)
-        )
-        begin = mean.reshape(begin.shape).astype(np.float32)
-    if begin.size > 200_000:
-        raise NotGiven("the outputs are too many")
-    return as_numpy(run(jnp.asarray(begin)))

@@ -15,6 +15,7 @@ CHECK = "loss_reduction"
 def diagnose(facts: Facts) -> Iterator[Finding]:
     """D4: shapes broadcast against each other; D3: the wrong axis; D2: a sum."""
     facts.given("loss", "apply")
+    facts.same_scale()
     shape, targets = np.shape(facts.outputs), np.asarray(facts.batch.targets)
     if not shape or shape[0] != len(targets):
         raise NotGiven("outputs do not have an example along their first axis")

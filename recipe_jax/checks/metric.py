@@ -17,6 +17,7 @@ COUNT = 45
 def diagnose(facts: Facts) -> Iterator[Finding]:
     """F4: it does not follow what is right; F1: examples of the last batch weigh more."""
     facts.given("metric", "apply")
+    facts.same_scale()
     meaning = facts.meaning
     count = min(len(facts.train.targets), max(COUNT, facts.batch_size + facts.batch_size // 3 + 1))
     targets = np.asarray(facts.train.targets[:count])

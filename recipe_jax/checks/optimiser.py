@@ -191,7 +191,8 @@ def _clipping(facts: Facts, response: Response) -> Iterator[Finding]:
 
 
 def _one_size(facts: Facts) -> Iterator[Finding]:
-    """E4: every update of a training has one and the same norm, and larger ones learn far better."""
+    """E4: every update of a training has one and the same norm, and larger ones learn far
+    better."""
     lanes = facts.lanes
     sizes = lanes["normal"].sizes
     middle = float(np.median(sizes))

@@ -29,7 +29,10 @@ def _quantity(facts: Facts, targets: np.ndarray) -> np.ndarray:
         return as_numpy(targets).reshape(len(targets), -1)[:, 0]
     if facts.meaning.tokens:
         raise NotGiven("every position of a sequence is a target of its own")
-    return facts.meaning.labels(targets).ravel().astype(float)
+    labels = facts.meaning.labels(targets).ravel()
+    if len(labels) != len(targets):
+        raise NotGiven("an example has several labels")
+    return labels.astype(float)
 
 
 def _mixture(values: list[np.ndarray], *, classes: bool) -> float:

@@ -18,7 +18,8 @@ NARROW = 3.0
 def diagnose(facts: Facts) -> Iterator[Finding]:
     """C4: an activation after the last layer keeps outputs inside a range that does not fit."""
     facts.given("apply")
-    low, high = _range(facts)
+    facts.same_scale()
+    low, high, blind = _range(facts)
     told = f"Outputs of many random weights run from {low:.3g} to {high:.3g}"
     name = ""
     if low == high:
@@ -47,6 +48,17 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
                 "C5",
                 "C1",
             ),
+        )
+        return
+    if blind:
+        yield fault(
+            CHECK,
+            "D8",
+            "Outputs are the same for every example, whatever the weights: inputs do "
+            "not reach them.",
+            "Follow the inputs through the model to where they are lost.",
+            row=ROW,
+            explains=("C6", "C7", "C12", "C13", "F8", "E2", "E11", "A1", "B2"),
         )
         return
     if low >= 0 and high <= 1 and high > 0.9 and low < 0.1:
@@ -83,14 +95,18 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     )
 
 
-def _range(facts: Facts) -> tuple[float, float]:
-    """Of all outputs that are finite, at several random changes of the weights."""
-    found = []
+def _range(facts: Facts) -> tuple[float, float, bool]:
+    """(lowest, highest, whether no example differs from another) of all outputs that are finite, at
+    several random changes of the weights."""
+    found, differ = [], len(np.unique(np.asarray(facts.batch.inputs), axis=0)) < 2
     for number, scale in enumerate((0.0, *(1.0, 3.0, 10.0, 30.0) * 3)):
         variables = facts.scattered(scale, number) if scale else facts.variables
         outputs = as_numpy(facts.forward(variables, facts.batch.inputs, facts.key, False)[0])
         found.append(outputs[np.isfinite(outputs)])
+        differ = differ or not np.array_equal(
+            outputs, np.broadcast_to(outputs[:1], outputs.shape), equal_nan=True
+        )
     values = np.concatenate(found)
     if not values.size:
         raise NotGiven("no output is finite")
-    return float(values.min()), float(values.max())
+    return float(values.min()), float(values.max()), not differ

@@ -36,6 +36,18 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     silent = _silent(facts, variables)
     frozen = [facts.leaves[place].frozen for place in facts.places]
     asked = [i for i in range(len(names)) if silent[i] and not frozen[i]]
+    if all(frozen):
+        yield fault(
+            CHECK,
+            "C13",
+            f"All {len(names)} arrays of weights are declared frozen: nothing can be learnt.",
+            "Name in frozen= only what is meant to stay as it is.",
+            row=ROW,
+            warn=True,
+            certainty="heuristic",
+            explains=("F8",),
+        )
+        return
     if not asked:
         yield healthy(CHECK, f"The gradient reaches all {len(names)} arrays of weights.", row=ROW)
         return

@@ -56,6 +56,8 @@ def _conflicts(facts: Facts, place: np.ndarray, natural: bool) -> Iterator[Findi
         different = 0.1 * scale
     else:
         answers, different = facts.meaning.labels(facts.all_train.targets).ravel(), 0
+        if len(answers) != len(place):
+            return  # an example has several labels
     low = np.full(place.max() + 1, np.inf)
     high = np.full(place.max() + 1, -np.inf)
     np.minimum.at(low, place, answers)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from scipy import stats
+from sklearn import linear_model, metrics, model_selection
 
 from recipe_jax.checks._telling import fault, healthy
 from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
@@ -11,6 +12,7 @@ from recipe_jax.types import Finding
 
 LEVEL = 1e-6
 DISTANCE = 0.25
+SEPARABLE = 0.8
 FEATURES = 200
 
 
@@ -50,11 +52,42 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             return
         yield _different(f"{told} of 1 between training and validation (p under {LEVEL:g})", "A13")
         return
+    together = _apart_together(facts)
+    if together is not None:
+        yield together
+        return
     targets = _target_shift(facts)
     if targets is not None:
         yield targets
         return
     yield healthy("split_statistics", f"{told} of 1; nothing beyond chance.", row="DATA8")
+
+
+def _apart_together(facts: Facts) -> Finding | None:
+    """Adversarial validation: a linear classifier that tells the two splits apart."""
+    try:
+        own, other = facts.simple.features, facts.simple.held_features
+    except NotGiven:
+        return None
+    if other is None or min(len(own), len(other)) < 50:
+        return None
+    inputs = np.concatenate([own, other])
+    which = np.arange(len(inputs)) >= len(own)
+    scores = model_selection.cross_val_predict(
+        linear_model.Ridge(alpha=float(len(inputs))), inputs, which.astype(float), cv=_folds()
+    )
+    area = float(metrics.roc_auc_score(which, scores))
+    if area < SEPARABLE:
+        return None
+    return _different(
+        "A linear classifier tells training from validation inputs (area under the "
+        f"curve {area:.2f})",
+        "A13",
+    )
+
+
+def _folds() -> model_selection.StratifiedKFold:
+    return model_selection.StratifiedKFold(5, shuffle=True, random_state=0)
 
 
 def _different(told: str, name: str) -> Finding:

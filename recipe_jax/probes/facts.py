@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 
 from recipe_jax.probes import meaning
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 MOST_EXAMPLES = 1000
 """Of larger data a random subset of this size is examined."""
-MOST_BATCH = 64
+MOST_BATCH, MOST_OUTPUTS = 64, 200_000
 STREAMED = 2048
 """So many examples of each of two epochs are drawn from a program that gives batches."""
 CARRIED = ("batch_stats", "running", "moving", "ema", "stats")
@@ -344,8 +345,62 @@ class Facts:
         return found
 
     @functools.cached_property
+    def lowest(self) -> np.ndarray:
+        """Outputs at which the loss of the batch is lowest, found by Adam on outputs alone: from
+        zero, for values from the mean of the targets."""
+        targets, shape = self.batch.targets, np.shape(self.outputs)
+        begin, scale = np.zeros(shape, np.float32), 1.0
+        if begin.size > MOST_OUTPUTS:
+            raise NotGiven("the outputs are too many")
+        if self.meaning.kind == "values":
+            scale = float(np.sqrt(self.meaning.variance).mean())
+            rows = (begin.size // self.meaning.classes, self.meaning.classes)
+            begin = np.broadcast_to(self.meaning.prior, rows).reshape(shape).astype(np.float32)
+        optimizer = optax.adam(optax.cosine_decay_schedule(0.3 * scale, 300))
+
+        @jax.jit
+        def run(outputs: Any) -> Any:
+            def step(state: Any, _: None) -> Any:
+                outputs, opt_state = state
+                slope = jax.grad(self.loss)(outputs, targets)
+                updates, opt_state = optimizer.update(slope, opt_state)
+                return (outputs + updates, opt_state), None
+
+            return jax.lax.scan(step, (outputs, optimizer.init(outputs)), None, length=300)[0][0]
+
+        return as_numpy(run(jnp.asarray(begin)))
+
+    def same_scale(self) -> None:
+        """NotGiven where outputs say the targets on another scale, as the logarithm of a rate."""
+        if self.form == "linked":
+            raise NotGiven("outputs are on another scale than the targets")
+
+    @functools.cached_property
     def form(self) -> str:
-        """What the outputs are: "logits", "probabilities", "log probabilities" or "values"."""
+        """What the outputs are: "logits", "probabilities", "log probabilities", "values", or
+        "linked"
+        (quantities on another scale than the targets, as the logarithm of a rate)."""
+        found = self._form
+        if self.program.loss is None:
+            return found
+        targets = np.asarray(self.batch.targets)
+        if self.meaning.kind == "binary" and found == "logits":
+            # Squared errors from 0 and 1 are lowest there, not far out.
+            sure = self.meaning.perfect(targets, "logits", np.shape(self.outputs))
+            plain = (sure > 0).astype(np.float32)
+            costs = [float(self.compiled_loss(o, targets)) for o in (plain, sure, 1 - plain)]
+            return "probabilities" if costs[0] < min(costs[1:]) else found
+        if self.meaning.kind != "values" or len(targets) < 4:
+            return found
+        best, wanted = self.lowest.ravel(), targets.ravel()
+        if not np.isfinite(best).all():
+            return found
+        off = np.abs(best - wanted) / max(float(wanted.std()), 1e-12)
+        ordered = float(np.corrcoef(best.argsort().argsort(), wanted.argsort().argsort())[0, 1])
+        return "linked" if float(np.median(off)) > 0.3 and ordered > 0.95 else found
+
+    @functools.cached_property
+    def _form(self) -> str:
         several = [self.outputs]
         for scale in (3.0, 10.0):
             outputs, _ = self.forward(self.scattered(scale), self.batch.inputs, self.key, False)

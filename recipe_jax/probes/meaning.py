@@ -43,7 +43,7 @@ class Meaning(NamedTuple):
         if self.kind == "classes" and wide and (targets.sum(-1) == 1).all():
             return targets.argmax(-1)
         if self.kind == "binary":
-            return np.round(targets.astype(np.float64)).astype(np.int64).reshape(len(targets))
+            return np.round(targets.astype(np.float64)).astype(np.int64).ravel()
         if not self.tokens and targets.ndim == 2 and targets.shape[1] == 1:
             targets = targets[:, 0]
         return targets.astype(np.int64)
@@ -91,7 +91,7 @@ class Meaning(NamedTuple):
         """Probabilities of all classes, last axis; of "binary" outputs both."""
         outputs = np.asarray(outputs, np.float64)
         if self.kind == "binary":
-            one = outputs.reshape(len(outputs))
+            one = outputs.ravel()
             one = one if form == "probabilities" else special.expit(one)
             return np.stack([1 - one, one], axis=-1)
         if form == "probabilities":
@@ -113,10 +113,13 @@ class Meaning(NamedTuple):
             with np.errstate(over="ignore", invalid="ignore"):
                 error = np.square(outputs.reshape(targets.shape) - targets)
             error = np.where(np.isfinite(error), error, np.inf)
+            # Every quantity in its own deviations, but those that hardly vary.
+            weight = 1 / np.maximum(self.variance, 1e-2 * self.variance.max())
             # Against the constant example by example: what both find hard is no noise then.
-            constant = np.square(self.prior - targets)
-            gained = (constant - error) / np.maximum(constant.mean(0), 1e-12)
-            return np.maximum(gained.mean(-1), -10.0)
+            constant = (np.square(self.prior - targets) * weight).sum(-1)
+            with np.errstate(invalid="ignore"):
+                gained = (constant - (error * weight).sum(-1)) / max(float(constant.mean()), 1e-12)
+            return np.maximum(gained, -10.0)
         labels = self.labels(targets).ravel()
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             chances = self.chances(outputs, form).reshape(len(labels), -1)
@@ -170,12 +173,13 @@ def read(train: Arrays, shape: tuple[int, ...] | None, task: str | None) -> Mean
     if hot and task != "next_token":
         prior = values.reshape(-1, values.shape[-1]).mean(0)
         return Meaning("classes", values.shape[-1], prior, np.ones(1), tokens=targets.ndim > 2)
+    if two and same and targets.ndim >= 2 and targets.shape[-1] > 1 and task != "next_token":
+        share = float(values.mean())  # several independent answers of yes or no
+        return Meaning("binary", 2, np.array([1 - share, share]), np.ones(1), tokens=False)
     if floats and not np.array_equal(values, np.round(values)):
         return None
     if shape is not None and len(shape) < 2:
         return None
-    if floats and task is None and two and targets.ndim >= 2 and targets.shape[-1] > 1 and same:
-        return _values(values)  # several independent yes or no: judged as quantities
     labels = np.round(values).astype(np.int64)
     tokens = targets.ndim >= 2 and targets.shape[-1] > 1
     known = labels[labels >= 0]

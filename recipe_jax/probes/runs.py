@@ -76,6 +76,7 @@ class Lane(NamedTuple):
 def train(facts: Facts) -> dict[str, Lane]:
     """All short trainings, by name. NotGiven where there is no way to train."""
     facts.given("apply", "loss")
+    facts.same_scale()
     if facts.program.step is not None:
         return _with_step(facts)
     facts.given("optimizer")

@@ -12,6 +12,7 @@ from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
 
 MOST_FEATURES = 256
 PERMUTATIONS = 1000
+MOST_ANSWERS = 16
 RIDGE = 1.0
 NEIGHBOURS = 5
 
@@ -44,6 +45,10 @@ def fit(facts: Facts) -> Simple:
         raise NotGiven("every position of a sequence is a target of its own")
     if len(facts.train.inputs) < 8:
         raise NotGiven("there are fewer than 8 training examples")
+    if meaning.kind != "values" and meaning.labels(facts.train.targets).size != len(
+        facts.train.inputs
+    ):
+        raise NotGiven("an example has several labels")
     features, held = _features(facts)
     answers = _answers(facts, facts.train.targets)
     if not (np.isfinite(features).all() and np.isfinite(answers).all()):
@@ -144,6 +149,8 @@ def _ridge(features: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.nd
 def _p_value(answers: np.ndarray, smoother: np.ndarray, leverage: np.ndarray) -> float:
     """Share of permutations of the labels that the ridge answers at least as well."""
     draw = np.random.default_rng(3)
+    if answers.shape[1] > MOST_ANSWERS:
+        answers = answers @ draw.normal(size=(answers.shape[1], MOST_ANSWERS))
     smoother = smoother.astype(np.float32)
     diagonal = leverage.astype(np.float32)
 
