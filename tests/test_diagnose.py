@@ -11,6 +11,7 @@ import pytest
 
 import recipe_jax
 from recipe_jax import diagnosis
+from recipe_jax.probes import runs
 from recipe_jax.probes.facts import Facts, NotGiven
 from recipe_jax.types import Finding, Status, UserError
 
@@ -299,6 +300,17 @@ def standard(variables, inputs):
     return jax.nn.relu(hidden) @ variables[1]["w"]
 
 
+def slowly(new, old):
+    """A step a hundred thousand times too small."""
+    return jax.tree.map(lambda n, o: o + 1e-5 * (n - o), new[0], old[0]), new[1]
+
+
+def halting(new, old):
+    """Weights stand still after twenty steps."""
+    moves = new[1][0].count <= 20
+    return jax.tree.map(lambda n, o: jnp.where(moves, n, o), new[0], old[0]), new[1]
+
+
 SABOTAGED = {
     "labels": [
         ("A1", with_train(shuffled, both=True)),
@@ -493,12 +505,23 @@ SABOTAGED = {
         ("E3", classifier(schedule=lambda step: jnp.where(step < 15, 0.1, 0.0))),
         ("E3", classifier(optimizer=optax.adam(optax.linear_schedule(1e-2, 0.0, 20)))),
         ("E3", classifier(schedule=optax.linear_schedule(0.0, 0.1, 10_000))),
+        ("E3", stepper(change=halting)),
         ("E11", classifier(num_steps=4)),
         ("E11", classifier(batch_size=300)),
     ],
     "rates": [
         ("E1", classifier(optimizer=optax.sgd(300.0))),
         ("E2", classifier(optimizer=optax.adam(1e-5))),
+        ("E2", stepper(change=slowly)),
+        (
+            "E1",
+            stepper(
+                change=lambda new, old: (
+                    jax.tree.map(lambda n, o: o + 1e4 * (n - o), new[0], old[0]),
+                    new[1],
+                )
+            ),
+        ),
     ],
     "numerics": [
         ("G3", classifier(apply=half_way)),
@@ -542,8 +565,17 @@ SABOTAGED = {
 }
 
 
+# These train: of each the first case is quick enough for every run.
+TRAINING = ("activations", "augmentation", "labels", "numerics", "optimiser", "parameters", "rates")
+TRAINING += ("schedule", "updates", "values")
 CASES = [
-    pytest.param(module, fault, given, id=f"{module}-{fault}-{number}")
+    pytest.param(
+        module,
+        fault,
+        given,
+        id=f"{module}-{fault}-{number}",
+        marks=[pytest.mark.slow] if number and module in TRAINING else [],
+    )
     for module, cases in SABOTAGED.items()
     for number, (fault, given) in enumerate(cases)
 ]
@@ -701,6 +733,32 @@ def test_a_crash_inside_becomes_a_finding_that_names_where(name):
     crashes = [f for f in found.findings if f.check == "runs"]
     assert found.status == "fail" and len(crashes) == 1
     assert crashes[0].summary == f"{name} raised ZeroDivisionError: by design"
+
+
+def called_back(variables, inputs):
+    """A hidden layer by a function of the host, which cannot be vectorised."""
+    hidden = jax.nn.relu(inputs @ variables[0]["w"] + variables[0]["b"])
+    scale = jax.pure_callback(lambda: np.float32(1.0), jax.ShapeDtypeStruct((), np.float32))
+    return (scale * hidden) @ variables[1]["w"] + variables[1]["b"]
+
+
+def test_lanes_are_lanes():
+    """Trained as one program, or one after another: the same."""
+    facts = Facts(recipe_jax.experiment(**classifier()))
+    one = runs.train(facts)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(runs, "_together", lambda *_, **__: None)
+        patched.setattr(runs, "ALL", ("normal", "10 x"))
+        other = runs.train(facts)
+    for name in other:
+        np.testing.assert_allclose(one[name].losses, other[name].losses, rtol=2e-3, atol=1e-4)
+        np.testing.assert_allclose(
+            one[name].held_out.mean(), other[name].held_out.mean(), atol=0.02
+        )
+
+
+def test_what_cannot_be_vectorised_is_trained_lane_by_lane():
+    assert wrong(asked("works", classifier(apply=called_back))) == {}
 
 
 def test_everything_frozen_is_warned_of():

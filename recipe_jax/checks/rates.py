@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from recipe_jax.checks._telling import fault, healthy
-from recipe_jax.probes.facts import Facts, NotGiven
+from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
 from recipe_jax.probes.outcomes import interval, until
 from recipe_jax.probes.runs import FACTORS, Lane
 from recipe_jax.types import Finding
@@ -13,13 +13,16 @@ from recipe_jax.types import Finding
 ROW = "OPT2"
 CHECK = "learning_rate"
 LOST, WON = 0.5, 0.9
+TINY, HUGE = 1e-5, 0.3
+"""Sizes of an update beside the weights: a thousandth is usual."""
 
 
 def diagnose(facts: Facts) -> Iterator[Finding]:
     """E1: training fails where a lower rate learns; E2: it crawls where a higher one learns."""
     lanes = facts.lanes
     if "0.1 x" not in lanes:
-        raise NotGiven("a step of the program's own can be tried at its own rate only")
+        yield from _own_rate(facts, lanes["normal"])
+        return
     normal, planned = lanes["normal"], facts.program.num_steps
     own = _skill(normal, planned)
     skills = {name: _skill(lanes[name], planned) for name in FACTORS if name in lanes}
@@ -64,6 +67,31 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         )
         return
     yield healthy(CHECK, f"{told}.", row=ROW)
+
+
+def _own_rate(facts: Facts, lane: Lane) -> Iterator[Finding]:
+    """Of a step of the program's own, whose rate cannot be changed: how large its updates are."""
+    leaves = [as_numpy(leaf).ravel() for leaf in facts.learnt(facts.variables)]
+    size = float(np.linalg.norm(np.concatenate(leaves)))
+    moving = lane.sizes[np.isfinite(lane.sizes) & (lane.sizes > 0)]
+    if not len(moving) or not size:
+        raise NotGiven("no step changes the weights")
+    ratio = float(np.median(moving)) / size
+    told = f"A step changes the weights by {ratio:.1e} of their size"
+    if TINY < ratio < HUGE and lane.finite:
+        yield healthy(CHECK, f"{told}.", row=ROW)
+        return
+    low = ratio <= TINY
+    yield fault(
+        CHECK,
+        "E2" if low else "E1",
+        f"{told}{'' if lane.finite else ', until it is not finite'}.",
+        "Raise the rate." if low else "Lower the rate.",
+        row=ROW,
+        certainty="heuristic",
+        warn=lane.finite,
+        explains=("F8", "E11") if low else ("F8", "G1", "C9", "C8", "C10", "E5"),
+    )
 
 
 def _skill(lane: Lane, planned: int | None) -> float:

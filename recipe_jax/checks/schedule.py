@@ -21,6 +21,7 @@ EXPLAINS = ("F8", "E2", "E6", "E7", "E11", "E4", "C1", "E1", "E10", "E9")
 def diagnose(facts: Facts) -> Iterator[Finding]:
     """E3: a rate that ends early, never reaches its top, or is zero; E11: how long, how large."""
     yield from _rates(facts)
+    yield from _standstill(facts)
     yield from _length(facts)
 
 
@@ -71,6 +72,18 @@ def _rates(facts: Facts) -> Iterator[Finding]:
         )
     else:
         yield healthy(CHECK, f"{told}.", row=ROW, steps=grid[within], rates=planned)
+
+
+def _standstill(facts: Facts) -> Iterator[Finding]:
+    """E3 as a training shows it: after some step, long before the planned end, nothing moves."""
+    try:
+        sizes = facts.lanes["normal"].sizes[: facts.program.num_steps or 0]
+    except NotGiven:
+        return
+    moving = np.flatnonzero(sizes > 0)
+    if not len(moving) or not np.isfinite(sizes).all() or moving[-1] + 1 >= EARLY * len(sizes) - 1:
+        return
+    yield _wrong(f"Weights stand still after step {moving[-1]} of {len(sizes)} that were followed.")
 
 
 def _wrong(summary: str) -> Finding:

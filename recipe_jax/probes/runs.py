@@ -6,6 +6,7 @@ and all but "one batch" and "permuted" see the same examples in the same order, 
 differ by the one intervention alone.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -110,32 +111,39 @@ def _with_optimizer(facts: Facts) -> dict[str, Lane]:
     with guarded("optimizer"):
         opt_state = optimizer.init(facts.optimised(facts.variables))
     begin = (facts.variables, opt_state)
-    slow = has_convolution(facts) and jax.default_backend() == "cpu"
-    chunk = _loop(step) if slow else _scan(step, names)
-    look = jax.jit(lambda variables, shown, arrays: _outputs(facts, variables, shown, arrays))
-    if not slow:
-        look = jax.jit(
-            jax.vmap(
-                lambda variables, shown, arrays: _outputs(facts, variables, shown, arrays),
-                in_axes=(0, 0, None),
-            )
-        )
-        begin = jax.tree.map(lambda leaf: jnp.stack([leaf] * len(names)), begin)
-        lanes = {"all": (begin, shown)}
-    else:
-        lanes = {
-            name: (begin, jax.tree.map(lambda leaf, i=i: leaf[i], shown))
-            for i, name in enumerate(names)
-        }
-    collected = [
-        _collect(facts, chunk, look, state=lane[0], shown=lane[1], steps=steps)
-        for lane in lanes.values()
-    ]
-    found = {}
-    for i, name in enumerate(names):
-        part = collected[0] if not slow else collected[i]
-        pick = (lambda leaf, i=i: leaf[i]) if not slow else (lambda leaf: leaf)
-        found[name] = _lane(facts, part, pick)
+    found = None
+    if not (has_convolution(facts) and jax.default_backend() == "cpu"):
+        found = _together(facts, step, begin=begin, shown=shown, count=len(names), steps=steps)
+    if found is None:
+        found = _apart(facts, step, begin=begin, shown=shown, count=len(names), steps=steps)
+    return dict(zip(names, found))
+
+
+def _together(
+    facts: Facts, step: Any, *, begin: Any, shown: Shown, count: int, steps: int
+) -> list[Lane] | None:
+    """All lanes as one program; None where the program's functions cannot be vectorised."""
+    look = jax.vmap(functools.partial(_outputs, facts), in_axes=(0, 0, None))
+    begin = jax.tree.map(lambda leaf: jnp.stack([leaf] * count), begin)
+    try:
+        part = _collect(facts, _scan(step), jax.jit(look), state=begin, shown=shown, steps=steps)
+    except Crashed as crash:
+        if isinstance(crash.error, NotImplementedError | ValueError | TypeError):
+            return None
+        raise
+    return [_lane(facts, part, lambda leaf, i=i: leaf[i]) for i in range(count)]
+
+
+def _apart(
+    facts: Facts, step: Any, *, begin: Any, shown: Shown, count: int, steps: int
+) -> list[Lane]:
+    """Lane after lane, step after step."""
+    chunk, look = _loop(step), jax.jit(functools.partial(_outputs, facts))
+    found = []
+    for i in range(count):
+        own = jax.tree.map(lambda leaf, i=i: leaf[i], shown)
+        part = _collect(facts, chunk, look, state=begin, shown=own, steps=steps)
+        found.append(_lane(facts, part, lambda leaf: leaf))
     return found
 
 
@@ -243,7 +251,7 @@ def _norm(leaves: Sequence[Any]) -> Any:
     return jnp.sqrt(sum(squares, jnp.float32(0.0)))
 
 
-def _scan(step: Any, names: Sequence[str]) -> Any:
+def _scan(step: Any) -> Any:
     """All lanes at once, many steps a call."""
 
     def one(state: Any, shown: Shown, numbers: Any) -> Any:
@@ -466,7 +474,7 @@ def _with_step(facts: Facts) -> dict[str, Lane]:
             seen.append(tuple(float(x) for x in (mean, norm, size, agreement)))
         return (variables, own, None), tuple(np.array(column) for column in zip(*seen))
 
-    look = jax.jit(lambda variables, shown, arrays: _outputs(facts, variables, shown, arrays))
+    look = jax.jit(functools.partial(_outputs, facts))
     found = {}
     for i, name in enumerate(names):
         begin = (variables_in(facts, facts.program.state), facts.program.state, None)
