@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recipe_jax.checks._telling import fault, healthy
-from recipe_jax.checks.parameters import _begun
+from recipe_jax.checks.parameters import begun
 from recipe_jax.probes import trace
 from recipe_jax.probes.facts import Facts, as_numpy
 from recipe_jax.types import Finding
@@ -20,7 +20,7 @@ LAYERS, GROWTH, STEEP = 5, 1e3, 10.0
 def diagnose(facts: Facts) -> Iterator[Finding]:
     """C10: gradients that vanish or explode from layer to layer."""
     facts.given("apply", "loss")
-    variables = _begun(facts)
+    variables = begun(facts)
     yield from _growth(facts)
     _, gradient = facts.gradient(facts.learnt(variables), variables, *facts.batch, facts.key)
     sizes = {}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recipe_jax.checks._telling import fault, healthy
-from recipe_jax.checks.parameters import _no_slope, _origins
+from recipe_jax.checks.parameters import laid_out, no_slope
 from recipe_jax.probes import trace
 from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
 from recipe_jax.types import Finding
@@ -27,9 +27,9 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     learnt = facts.learnt(variables)
     if any(leaf.dtype != jnp.float32 for leaf in learnt):
         raise NotGiven("weights are not float32: differences would be lost in rounding")
-    layout, origins = _origins(facts, variables)
+    layout, origins = laid_out(facts, variables)
     if any(
-        _no_slope(step) and any(origins.get(v or 0) for v in step.reads) for step in layout.steps
+        no_slope(step) and any(origins.get(v or 0) for v in step.reads) for step in layout.steps
     ):
         raise NotGiven("the loss goes in steps, whose slope is meant to be another")
     value = jax.jit(lambda learnt: facts.objective(learnt, variables, *facts.batch, facts.key)[0])

@@ -22,7 +22,7 @@ STEPS = ("round", "floor", "ceil", "sign", "argmax", "argmin", "nextafter")
 def diagnose(facts: Facts) -> Iterator[Finding]:
     """C12: unused weights; C13: detached ones; C14: an operation without a slope is in the way."""
     facts.given("apply", "loss")
-    variables = _begun(facts)
+    variables = begun(facts)
     names = facts.names
     if not names:
         yield fault(
@@ -51,7 +51,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     if not asked:
         yield healthy(CHECK, f"The gradient reaches all {len(names)} arrays of weights.", row=ROW)
         return
-    layout, origins = _origins(facts, variables)
+    layout, origins = laid_out(facts, variables)
     used = frozenset().union(
         *(origins.get(value, frozenset()) for value in layout.outputs if value)
     )
@@ -61,7 +61,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         yield fault(
             CHECK,
             "C17",
-            f"Training neither learns nor updates {_listed(names, read)}, which evaluation reads.",
+            f"Training neither learns nor updates {listed(names, read)}, which evaluation reads.",
             "Return the updated averages from apply.",
             row=ROW,
             explains=("F8", "C12", "A13", "E6", "C16", "C13", "E2", "E11"),
@@ -72,7 +72,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         yield fault(
             CHECK,
             "C12",
-            f"Unused weights: {_listed(names, unused)}. The loss is computed without them.",
+            f"Unused weights: {listed(names, unused)}. The loss is computed without them.",
             "Remove them, or use them; name them in frozen= if they are meant to wait.",
             row=ROW,
             explains=("C13", "E6", "C1", "C10"),
@@ -88,7 +88,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         stepped = [
             step.name
             for step in layout.steps
-            if _no_slope(step) and any(str(i) in origins.get(v, ()) for v in step.reads if v)
+            if no_slope(step) and any(str(i) in origins.get(v, ()) for v in step.reads if v)
         ]
         stepped += _in_loops(layout, origins, i)
         if stepped and (small or large):
@@ -102,7 +102,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             CHECK,
             "C14",
             f"{', '.join(sorted(operations))} stand{'s' * (len(operations) == 1)} between the loss "
-            f"and {_listed(names, cut['C14'])}: the gradient there is zero, though they matter.",
+            f"and {listed(names, cut['C14'])}: the gradient there is zero, though they matter.",
             "Use a smooth operation, or pass the gradient straight through.",
             row=ROW,
             explains=("C13", "E7", *explains),
@@ -112,7 +112,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             CHECK,
             "C13",
             f"{'No' if everything else 'Some'} weights are reached: the gradient is zero for "
-            f"{_listed(names, cut['C13'])}, though the loss depends on them.",
+            f"{listed(names, cut['C13'])}, though the loss depends on them.",
             "Look for stop_gradient and for copies of values; name what is meant in frozen=.",
             row=ROW,
             explains=("C14", "E7", *explains),
@@ -120,7 +120,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _begun(facts: Facts) -> Any:
+def begun(facts: Facts) -> Any:
     """The variables after a few steps: what begins at zero hides what stands before it."""
     try:
         first = facts.lanes["normal"].first
@@ -141,7 +141,7 @@ def _silent(facts: Facts, variables: Any) -> list[bool]:
     return silent
 
 
-def _origins(facts: Facts, variables: Any) -> tuple[trace.Flat, dict[int, frozenset[str]]]:
+def laid_out(facts: Facts, variables: Any) -> tuple[trace.Flat, dict[int, frozenset[str]]]:
     """The computation of the loss, and which weights every value of it depends on."""
     learnt, batch = facts.learnt(variables), facts.batch
     layout = trace.flat(
@@ -166,7 +166,8 @@ def _read_at_evaluation(facts: Facts, place: int) -> bool:
     return not np.array_equal(one, other, equal_nan=True)
 
 
-def _no_slope(step: trace.Step) -> bool:
+def no_slope(step: trace.Step) -> bool:
+    """Whether an operation goes in steps: its slope is zero, or nothing."""
     if step.name == "convert_element_type":
         before, after = step.eqn.invars[0].aval.dtype, step.eqn.outvars[0].aval.dtype
         return jnp.issubdtype(before, jnp.floating) and jnp.issubdtype(after, jnp.integer)
@@ -199,6 +200,7 @@ def _moves(facts: Facts, variables: Any, place: int, size: float) -> bool:
     return abs(after - before) > 1e-6 * max(1.0, abs(before))
 
 
-def _listed(names: list[str], chosen: list[int]) -> str:
+def listed(names: list[str], chosen: list[int]) -> str:
+    """The first names of those chosen, and how many more."""
     shown = ", ".join(names[i] for i in chosen[:4])
     return shown + (f" and {len(chosen) - 4} more" if len(chosen) > 4 else "")

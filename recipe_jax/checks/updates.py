@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from recipe_jax.checks._telling import fault, healthy, percent
-from recipe_jax.checks.parameters import _listed
+from recipe_jax.checks.parameters import listed
 from recipe_jax.probes import runs
-from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
+from recipe_jax.probes.facts import Facts, as_numpy
 from recipe_jax.types import Finding
 
 ROW = "SKEL18"
@@ -27,7 +27,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     lane = facts.lanes["normal"]
     nothing = ("F8", "E2", "E11", "C13", "C1", "E6", "F7", "E10", "C9", "G2")
     finite = lane.finite
-    moved = [_moved(a, b) for a, b in zip(facts.learnt(facts.variables), facts.learnt(lane.last))]
+    moved = [_moved(a, b) for a, b in zip(facts.learnt(lane.begin), facts.learnt(lane.last))]
     low = [leaf.dtype.itemsize < 4 for leaf in facts.learnt(facts.variables)]
     names = facts.names
     frozen = [facts.leaves[place].frozen for place in facts.places]
@@ -35,7 +35,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     if finite and not any(moved) and any(has_slope):
         yield fault(
             "weights_change",
-            "G2" if all(low) and lane.norms.any() and _tiny(facts) else "E7",
+            "G2" if all(low) and lane.norms.any() and facts.program.step is None else "E7",
             f"No weight changes in {len(lane.losses)} steps, though gradients are not zero.",
             "Use what the update returns: params = optax.apply_updates(params, updates).",
             row=ROW,
@@ -50,7 +50,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             "weights_change",
             "E6",
             f"{len(still)} of {len(asked)} arrays never change, though they have gradients: "
-            f"{_listed(names, still)}.",
+            f"{listed(names, still)}.",
             "Give the optimiser all weights, or name these in frozen=.",
             row=ROW,
             explains=("F8", "E2", "E11", "C1", "G2"),
@@ -60,7 +60,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         yield fault(
             "weights_change",
             "E6",
-            f"{_listed(names, thawed)} should be frozen, and change.",
+            f"{listed(names, thawed)} should be frozen, and change.",
             "Mask them in the optimiser: optax.multi_transform with optax.set_to_zero.",
             row=ROW,
         )
@@ -87,16 +87,11 @@ def _moved(before: Any, after: Any) -> bool:
     return not np.array_equal(as_numpy(before), as_numpy(after))
 
 
-def _tiny(facts: Facts) -> bool:
-    """Whether the planned update is not zero, only lost."""
-    return facts.program.optimizer is not None
-
-
 def _rounding(facts: Facts, lane: runs.Lane, low: list[bool]) -> Iterator[Finding]:
     if not any(low) or not lane.finite:
         return
     kept, count = 0, 0
-    for is_low, before, after in zip(low, facts.learnt(facts.variables), facts.learnt(lane.first)):
+    for is_low, before, after in zip(low, facts.learnt(lane.begin), facts.learnt(lane.first)):
         if is_low and before.ndim >= 2:
             kept += int((as_numpy(before) != as_numpy(after)).sum())
             count += before.size
@@ -192,12 +187,4 @@ def _counts(state: Any) -> dict[str, int]:
         whole = hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.integer)
         if whole and np.ndim(leaf) == 0 and name.endswith("count"):
             found[name] = int(leaf)
-    if not found:
-        return {}
     return found
-
-
-def needs_lanes(facts: Facts) -> None:
-    """NotGiven unless the program can be trained."""
-    if facts.program.optimizer is None and facts.program.step is None:
-        raise NotGiven("neither optimizer= nor step= was given")

@@ -44,7 +44,7 @@ class Lane(NamedTuple):
     looks: steps after which it was looked at
     held_out, trained: (looks, examples) skill on both kinds of examples (probes/meaning.py)
     held_loss: (looks,) the program's own loss of the held-out examples
-    first, last: the variables after the first look and at the end
+    begin, first, last: the variables before the first step, after the first look and at the end
     """
 
     losses: np.ndarray
@@ -55,6 +55,7 @@ class Lane(NamedTuple):
     held_out: np.ndarray
     trained: np.ndarray
     held_loss: np.ndarray
+    begin: Any
     first: Any
     last: Any
 
@@ -161,7 +162,7 @@ def _collect(
             collected["seen"].append(jax.device_get(seen))
         collected["held"].append(jax.device_get(look(state[0], shown, held.inputs)))
         collected["own"].append(jax.device_get(look(state[0], shown, own.inputs)))
-        if piece in (1, LOOKS):
+        if piece in (0, 1, LOOKS):
             collected["variables"].append(state[0])
     return collected | {"size": [size]}
 
@@ -171,13 +172,14 @@ def _lane(facts: Facts, part: dict[str, list[Any]], pick: Callable[[Any], Any]) 
     seen = [np.concatenate(values) for values in zip(*([*map(pick, s)] for s in part["seen"]))]
     form, meaning = facts.form, facts.meaning
     held_outputs = [pick(outputs) for outputs in part["held"]]
-    first, last = (jax.tree.map(pick, variables) for variables in part["variables"])
+    begin, first, last = (jax.tree.map(pick, variables) for variables in part["variables"])
     return Lane(
         *seen,
         looks=np.arange(LOOKS + 1) * part["size"][0],
         held_out=np.stack([meaning.skill(o, held.targets, form) for o in held_outputs]),
         trained=np.stack([meaning.skill(pick(o), own.targets, form) for o in part["own"]]),
         held_loss=np.array([float(facts.compiled_loss(o, held.targets)) for o in held_outputs]),
+        begin=begin,
         first=first,
         last=last,
     )
