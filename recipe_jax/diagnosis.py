@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import pkgutil
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -111,7 +112,10 @@ def diagnose(experiment: Program) -> Diagnosis:
     crashes: dict[str, Finding] = {}
     for name, ask in questions():
         try:
-            findings.extend(ask(facts))
+            # What is not finite is told as a finding; numpy need not say so beside it.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
+                findings.extend(ask(facts))
         except NotGiven as reason:
             findings.append(_skipped(name, f"Not asked: {reason}."))
         except Crashed as crash:

@@ -117,8 +117,10 @@ def respond(facts: Facts) -> Response:
 def _proportional(gradient: list[Any], update: np.ndarray) -> bool:
     slope = np.concatenate([np.asarray(leaf, np.float32).ravel() for leaf in gradient])
     large = np.abs(slope) > 0.03 * np.abs(slope).max()
+    if large.sum() <= 10:
+        return False
     ratio = update[large] / slope[large]
-    return bool(ratio.std() < 0.1 * abs(ratio.mean())) and int(large.sum()) > 10
+    return bool(ratio.std() < 0.1 * abs(ratio.mean()))
 
 
 def _flat(facts: Facts, updates: Any) -> Any:
