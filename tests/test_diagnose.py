@@ -635,12 +635,7 @@ HEALTHY = {
 
 @pytest.mark.parametrize(
     "name",
-    [
-        name
-        if name in ("classes", "quantities", "tokens")
-        else pytest.param(name, marks=pytest.mark.slow)
-        for name in HEALTHY
-    ],
+    [name if name == "classes" else pytest.param(name, marks=pytest.mark.slow) for name in HEALTHY],
 )
 def test_a_healthy_program_is_left_in_peace(name):
     found = recipe_jax.diagnose(recipe_jax.experiment(**HEALTHY[name]))
@@ -757,6 +752,7 @@ def test_lanes_are_lanes():
         )
 
 
+@pytest.mark.slow
 def test_what_cannot_be_vectorised_is_trained_lane_by_lane():
     assert wrong(asked("works", classifier(apply=called_back))) == {}
 
@@ -800,6 +796,7 @@ def test_what_is_not_given_is_not_judged():
     assert "Not asked: validation= was not given." in skipped
 
 
+@pytest.mark.slow
 def test_nothing_given_needs_no_validation_nor_optimiser():
     found = recipe_jax.diagnose(
         recipe_jax.experiment(**classifier(optimizer=None, validation=None, metric=None))

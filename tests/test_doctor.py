@@ -116,7 +116,7 @@ def test_a_config_becomes_the_program_that_it_trains():
     outputs, after = made.apply(
         variables, jnp.asarray(made.train.inputs[:5]), key=jax.random.key(1), train=False
     )
-    assert outputs.shape == (5, 10) and made.loss(
+    assert outputs.shape == (5, 3) and made.loss(
         outputs, jnp.asarray(made.train.targets[:5])
     ).shape == (5,)
     assert jax.tree.structure(after) == jax.tree.structure(variables)

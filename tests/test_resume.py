@@ -329,6 +329,7 @@ def test_what_a_kill_left_half_written_is_swept_up(undisturbed, trained):
     """A file is written beside its place and moved there: a kill between the two leaves it."""
     for name in (".findings.json.999.tmp", ".run.json.7.tmp", "model/.model.json.999.tmp"):
         (trained / name).write_text("[{")
+    (trained / "checkpoints/somewhere/unfinished-7/arrays").mkdir(parents=True)
     (trained / "mine.tmp").touch()
     assert again(trained) == 0
     (trained / "mine.tmp").unlink()

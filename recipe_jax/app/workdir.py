@@ -70,6 +70,8 @@ def open_workdir(
                 _remove(path, (name for name in found - {*OURS} if _ours(name)))
                 for half_written in (path / "model").glob(".*.tmp"):
                     half_written.unlink()
+                for half_written in path.glob("checkpoints/*/unfinished-*"):
+                    shutil.rmtree(half_written)
                 return resumed
         elif found:
             _refuse_foreign(path, found, config, overwrite=overwrite)
