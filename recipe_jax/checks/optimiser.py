@@ -296,5 +296,5 @@ def _decay(facts: Facts, response: Response) -> Iterator[Finding]:
         row=ROW,
         certainty="heuristic",
         warn=response.shrink < 0.1,
-        explains=("F8", "E2", "E11", "C9", "C10", "E7"),
+        explains=("F8", "E1", "E2", "E11", "C9", "C10", "E7"),
     )
