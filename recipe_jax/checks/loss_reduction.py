@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from recipe_jax.checks._telling import fault, healthy
+from recipe_jax.probes import trace
 from recipe_jax.probes.facts import Crashed, Facts, NotGiven, as_numpy
 from recipe_jax.types import Finding
 
@@ -75,6 +76,8 @@ def _together(facts: Facts, outputs: np.ndarray, targets: np.ndarray) -> bool:
     others[half:] = others[half:][::-1]
     if facts.meaning.kind == "values":
         others[half:] = 2 * others[half:] + np.sqrt(facts.meaning.variance).mean()
+    elif facts.meaning.kind == "binary":
+        others[half:] = 1 - others[half:]
     one = as_numpy(facts.loss_gradient(outputs, targets))[:half].ravel()
     two = as_numpy(facts.loss_gradient(other, others))[:half].ravel()
     if not (np.isfinite(one).all() and np.isfinite(two).all()) or not one.any():
@@ -94,12 +97,21 @@ def _broadcast(facts: Facts, right: float, perfect: np.ndarray, targets: np.ndar
     return abs(alike) < 1e-2 * abs(right)
 
 
+def _all_pairs(facts: Facts) -> bool:
+    """Whether the loss of one number an example makes a table of all pairs of examples."""
+    count, outputs = facts.batch_size, np.asarray(facts.outputs, np.float32)
+    if outputs.size != count or count < 2:
+        return False
+    layout = trace.flat(facts.loss, outputs, facts.batch.targets)
+    return any(step.eqn.outvars[0].aval.shape[-2:] == (count, count) for step in layout.steps)
+
+
 def _mixed(facts: Facts, right: float, perfect: np.ndarray, targets: np.ndarray) -> Finding:
     """Which of the two it is: reshaping the outputs to the targets' shape heals a broadcast."""
     told = f"The loss of one example depends on the others, and perfect outputs cost {right:.3g}"
     spread = 2 * float(np.mean(facts.meaning.variance))
     by_pairs = facts.meaning.kind == "values" and 0.5 < right / spread < 2
-    broadcast = by_pairs or _broadcast(facts, right, perfect, targets)
+    broadcast = by_pairs or _all_pairs(facts) or _broadcast(facts, right, perfect, targets)
     explains = ("F8", "D1", "D6", "D7", "E11", "C15", "C3", "D2", "C2", "E2", "C5", "D5")
     if broadcast:
         return fault(
