@@ -15,8 +15,8 @@ from recipe_jax.types import Model, PyTree, Spec
 _PASSING = (nnx.RngState, nnx.Intermediate)
 
 # Arguments by which Linen modules are told that they train, and the value that says so.
-_TRAINS = {"train": True, "training": True, "is_training": True}
-_TRAINS |= {"deterministic": False, "use_running_average": False}
+TRAINS = {"train": True, "training": True, "is_training": True}
+TRAINS |= {"deterministic": False, "use_running_average": False}
 
 
 def from_nnx(
@@ -61,10 +61,10 @@ def from_linen(module: linen.Module, spec: Spec, *, train_argument: str | None =
     "deterministic", ...); by default every one of the usual names that `__call__` has.
     """
     accepted = inspect.signature(type(module).__call__).parameters
-    names = [train_argument] if train_argument else [name for name in _TRAINS if name in accepted]
+    names = [train_argument] if train_argument else [name for name in TRAINS if name in accepted]
 
     def told(train: bool) -> dict[str, Any]:
-        return {name: train == _TRAINS.get(name, True) for name in names}
+        return {name: train == TRAINS.get(name, True) for name in names}
 
     def init(key: jax.Array) -> tuple[PyTree, PyTree]:
         # Linen draws every stream that was not given from "params".

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from recipe_jax import adapters
 from recipe_jax.types import Arrays, PyTree, UserError
 
 TASKS = ("classification", "regression", "next_token")
 # How a function may call what it is told beyond variables and inputs.
 KEYS = ("key", "rng", "rngs", "rng_key", "prng_key", "dropout_key", "dropout_rng")
-TRAINS = {"train": True, "training": True, "is_training": True, "is_train": True}
-TRAINS |= {"deterministic": False, "eval": False, "use_running_average": False}
+TRAINS = adapters.TRAINS | {"is_train": True, "eval": False}
 
 
 class Program(NamedTuple):

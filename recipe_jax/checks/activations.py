@@ -124,15 +124,8 @@ def _is_relu(eqn: Any) -> bool:
 def _softmax(facts: Facts) -> Iterator[Finding]:
     """C6: exp / sum that goes straight into a matrix of weights; in attention it weighs values that
     come from the inputs."""
-    variables, inputs = facts.variables, facts.batch.inputs
-    layout = trace.flat(
-        lambda learnt, x: facts.apply(facts.with_learnt(variables, learnt), x, facts.key, False)[0],
-        facts.learnt(variables),
-        inputs,
-    )
-    origins = layout.origins(
-        {value: "weights" for value in layout.inputs[:-1]} | {layout.inputs[-1]: "inputs"}
-    )
+    layout, groups = facts.laid_out(train=False)
+    origins = layout.origins(groups)
     makers = layout.makers()
     places = 0
     for step in layout.steps:

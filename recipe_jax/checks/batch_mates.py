@@ -78,13 +78,8 @@ def _crosses(facts: Facts, variables: Any, train: bool) -> bool:
 def _how(facts: Facts, *, train: bool = False) -> str:
     """By what examples see each other: a reduction over the batch of what comes from the inputs
     alone, one that a root follows (a normalisation), or anything else."""
-    variables, inputs = facts.variables, facts.batch.inputs
-    layout = trace.flat(
-        lambda learnt, x: facts.apply(facts.with_learnt(variables, learnt), x, facts.key, train)[0],
-        facts.learnt(variables),
-        inputs,
-    )
-    groups = {value: "weights" for value in layout.inputs[:-1]} | {layout.inputs[-1]: "inputs"}
+    inputs = facts.batch.inputs
+    layout, groups = facts.laid_out(train)
     origins = layout.origins(groups)
     over = [
         step

@@ -69,16 +69,7 @@ def _operations(facts: Facts) -> set[str]:
     closed = jax.make_jaxpr(
         lambda learnt: facts.objective(learnt, facts.variables, *facts.batch, facts.key)[0]
     )(facts.learnt(facts.variables))
-    found = set()
-
-    def walk(jaxpr: Any) -> None:
-        for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
-            found.add(eqn.primitive.name)
-            for inner in trace.inside(eqn):
-                walk(inner)
-
-    walk(closed)
-    return found
+    return set(trace.operations(closed))
 
 
 def _ratio(value: Any, learnt: list[Any], gradient: list[Any], place: int, change: float) -> float:

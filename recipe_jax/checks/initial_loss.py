@@ -148,8 +148,8 @@ def _weights(facts: Facts) -> Iterator[Finding]:
             fan_in = values.size // values.shape[-1]
             sizes[name] = float(values.std() * np.sqrt(fan_in))
     normalises = any(
-        each.name == "rsqrt"
-        for each in trace.operations(
+        name == "rsqrt"
+        for name in trace.operations(
             jax.make_jaxpr(lambda v, x: facts.apply(v, x, facts.key, True)[0])(
                 facts.variables, facts.batch.inputs
             )

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from recipe_jax.checks._telling import fault, healthy
-from recipe_jax.probes import trace
 from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
 from recipe_jax.types import Finding
 
@@ -61,15 +60,8 @@ def _bent(facts: Facts, inputs: np.ndarray, scale: float) -> float:
 
 def _layers(facts: Facts) -> int:
     """Products of something that comes from the inputs with weights."""
-    variables = facts.variables
-    layout = trace.flat(
-        lambda learnt, x: facts.apply(facts.with_learnt(variables, learnt), x, facts.key, False)[0],
-        facts.learnt(variables),
-        facts.batch.inputs,
-    )
-    origins = layout.origins(
-        {value: "weights" for value in layout.inputs[:-1]} | {layout.inputs[-1]: "inputs"}
-    )
+    layout, groups = facts.laid_out(train=False)
+    origins = layout.origins(groups)
     plain = frozenset({"weights"})
     return sum(
         step.name in ("dot_general", "conv_general_dilated")

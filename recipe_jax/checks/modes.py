@@ -57,15 +57,8 @@ def _evaluation(facts: Facts) -> Iterator[Finding]:
 
 def _on_inputs(facts: Facts) -> bool:
     """Whether what is random is added to the inputs, or moves them, before any weight."""
-    variables = facts.variables
-    layout = trace.flat(
-        lambda learnt, x, key: facts.apply(facts.with_learnt(variables, learnt), x, key, False)[0],
-        facts.learnt(variables),
-        facts.batch.inputs,
-        facts.key,
-    )
-    *weights, inputs, key = layout.inputs
-    origins = layout.origins(dict.fromkeys(weights, "weights") | {inputs: "inputs", key: "key"})
+    layout, groups = facts.laid_out(train=False)
+    origins = layout.origins(groups | {layout.inputs[-1]: "key"})
     moving = ("add", "sub", "gather", "dynamic_slice", "dynamic_update_slice", "add_any")
     for step in layout.steps:
         found = frozenset().union(*(origins.get(v or 0, frozenset()) for v in step.reads))
@@ -75,7 +68,7 @@ def _on_inputs(facts: Facts) -> bool:
     return False
 
 
-def _operations(facts: Facts, train: bool) -> list[trace.Operation]:
+def _operations(facts: Facts, train: bool) -> list[str]:
     closed = jax.make_jaxpr(lambda v, x, k: facts.apply(v, x, k, train)[0])(
         facts.variables, facts.batch.inputs, facts.key
     )
@@ -83,8 +76,7 @@ def _operations(facts: Facts, train: bool) -> list[trace.Operation]:
 
 
 def _masks(facts: Facts) -> Iterator[Finding]:
-    random = [each for each in _operations(facts, True) if each.name in RANDOM]
-    if not random:
+    if not set(RANDOM).intersection(_operations(facts, True)):
         return
     one, other = (_outputs(facts, key, True) for key in _keys())
     still = _outputs(facts, facts.key, False)

@@ -181,7 +181,7 @@ def _in_loops(layout: trace.Flat, origins: dict[int, frozenset[str]], place: int
             str(place) in origins.get(v, ()) for v in step.reads if v
         ):
             inner = [p for p in step.eqn.params.values() if hasattr(p, "eqns")]
-            found += [o.name for j in inner for o in trace.operations(j) if o.name in STEPS]
+            found += [name for j in inner for name in trace.operations(j) if name in STEPS]
     return found
 
 

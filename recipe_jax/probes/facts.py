@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from recipe_jax.probes import meaning
+from recipe_jax.probes import meaning, trace
 from recipe_jax.program import Program
 from recipe_jax.types import Arrays, PyTree
 
@@ -57,7 +57,6 @@ class Facts:
     def __init__(self, program: Program, seed: int = 0):
         self.program = program
         self.key = jax.random.key(seed)
-        self.draw = np.random.default_rng(seed)
 
     def given(self, *names: str) -> None:
         """NotGiven unless the program has all of these."""
@@ -267,6 +266,20 @@ class Facts:
     def forward(self) -> Callable[..., tuple[Any, PyTree]]:
         """(variables, inputs, key, train) -> (outputs, variables), compiled."""
         return jax.jit(self.apply, static_argnums=3)
+
+    def laid_out(self, train: bool) -> tuple[trace.Flat, dict[int, str]]:
+        """(the computation of the first batch's outputs laid out flat, which of its inputs are
+        "weights" and "inputs"); the last of its inputs is the key."""
+        layout = trace.flat(
+            lambda learnt, x, key: self.apply(
+                self.with_learnt(self.variables, learnt), x, key, train
+            )[0],
+            self.learnt(self.variables),
+            self.batch.inputs,
+            self.key,
+        )
+        *weights, inputs, _ = layout.inputs
+        return layout, dict.fromkeys(weights, "weights") | {inputs: "inputs"}
 
     def loss(self, outputs: Any, targets: Any) -> Any:
         """The program's loss as one number."""

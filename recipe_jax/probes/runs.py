@@ -344,7 +344,7 @@ def has_convolution(facts: Facts) -> bool:
     found = jax.make_jaxpr(lambda v, x: facts.apply(v, x, facts.key, True)[0])(
         facts.variables, facts.batch.inputs
     )
-    return any(each.name == "conv_general_dilated" for each in trace.operations(found))
+    return any(name == "conv_general_dilated" for name in trace.operations(found))
 
 
 def _operations(facts: Facts) -> float:

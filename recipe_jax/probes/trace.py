@@ -17,27 +17,13 @@ _CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 _LOOPS = ("scan", "while", "cond")
 
 
-class Operation(NamedTuple):
-    """One equation: the name of its primitive, what it reads and gives (abstract), its parameters,
-    and how it is reached: the names of the calls and loops around it."""
-
-    name: str
-    inputs: tuple[Any, ...]
-    outputs: tuple[Any, ...]
-    params: dict[str, Any]
-    within: tuple[str, ...]
-
-
-def operations(jaxpr: Any, within: tuple[str, ...] = ()) -> Iterator[Operation]:
-    """Every equation of a closed or open jaxpr, in order, those inside calls and loops too."""
+def operations(jaxpr: Any) -> Iterator[str]:
+    """The names of all primitives of a closed or open jaxpr, in order: of calls and loops, and of
+    what is inside them."""
     for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
-        name = eqn.primitive.name
-        inner = list(core.jaxprs_in_params(eqn.params))
-        if not inner:
-            yield Operation(name, tuple(eqn.invars), tuple(eqn.outvars), eqn.params, within)
-        label = str(eqn.params.get("name", name))
-        for each in inner[:1] if name.startswith("custom_") else inner:
-            yield from operations(each, (*within, label))
+        yield eqn.primitive.name
+        for inner in core.jaxprs_in_params(eqn.params):
+            yield from operations(inner)
 
 
 def watched(
@@ -160,8 +146,3 @@ def _lay_out(
             steps.append(Step(eqn.primitive.name, reads, tuple(made), eqn))
         number.update(zip(eqn.outvars, made))
     return [read(atom) for atom in jaxpr.outvars]
-
-
-def inside(eqn: Any) -> list[Any]:
-    """The jaxprs that one equation holds."""
-    return list(core.jaxprs_in_params(eqn.params))
