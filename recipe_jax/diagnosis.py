@@ -119,6 +119,10 @@ def diagnose(experiment: Program) -> Diagnosis:
         except NotGiven as reason:
             findings.append(_skipped(name, f"Not asked: {reason}."))
         except Crashed as crash:
+            if _sound(facts, crash.where):
+                # It works as the program itself uses it: the question was put in a form unknown.
+                findings.append(_skipped(name, f"Not answered: as it was asked here, {crash}."))
+                continue
             crashes.setdefault(str(crash), _crash(crash))
             findings.append(_skipped(name, f"Not answered: {crash.where} raised."))
         except Exception as error:
@@ -194,6 +198,25 @@ def _confirmed(findings: Sequence[Finding]) -> list[Finding]:
         else f
         for f in findings
     ]
+
+
+def _sound(facts: Facts, where: str) -> bool:
+    """Whether a function of the program works on a batch, as in training and evaluation."""
+    try:
+        match where:
+            case "apply":
+                for train in (True, False):
+                    facts.forward(facts.variables, facts.batch.inputs, facts.key, train)
+            case "loss":
+                learnt = facts.learnt(facts.variables)
+                facts.gradient(learnt, facts.variables, *facts.batch, facts.key)
+            case "metric":
+                facts.program.metric(facts.outputs, facts.batch.targets)  # pyright: ignore
+            case _:
+                return False
+    except Exception:
+        return False
+    return True
 
 
 def _skipped(name: str, summary: str) -> Finding:

@@ -32,6 +32,8 @@ QUICK_PROGRAMS, QUICK_HEALTHY = ("digits_mlp", "diabetes_mlp"), 60
 SEEDS, QUICK_SEEDS = 10, 5
 # A worker process is made anew after so many cases: compiled programs pile up in it.
 RECYCLED, LIMIT_SECONDS = 20, 900.0
+# Cases are judged and diagnosed by so many.
+AT_ONCE = 40
 LEAST_DETECTION, MOST_ALARMS = 0.85, 0.02
 Record = dict[str, Any]
 
@@ -59,6 +61,11 @@ def fault_cases(strengths: Iterable[str], programs: Iterable[str]) -> list[Case]
     from scripts.faults.plants import PLANTS
 
     return [Case(plant, name, each) for name in programs for each in strengths for plant in PLANTS]
+
+
+def mixed(cases: list[Case]) -> list[Case]:
+    """The cases in an order of chance, the same each time: whatever stands is a fair sample."""
+    return sorted(cases, key=lambda case: hashlib.sha256(case.name.encode()).hexdigest())
 
 
 def chosen(cases: list[Case], only: str) -> list[Case]:
@@ -327,11 +334,8 @@ def report(records: dict[str, Record], kills: dict[str, Record]) -> tuple[float,
         print(f"  {each['case']} {each.get('subject', '')}  {each.get('error', '')}")
         for check, fault, _, summary in told:
             print(f"    {fault} {check}: {summary}")
-    harmless = [each for each in faults if each not in harmful]
-    if harmless:
-        hits = sum(each["status"] == "fail" for each in harmless)
-        unknown = sum(each["case"] not in kills for each in harmless)
-        print(f"\nwithout harm: {len(harmless)} cases, {hits} of them FAIL; {unknown} not judged")
+    harmless = sum(each["applies"] and not each.get("killed") for each in kills.values())
+    print(f"\nwithout harm, not counted: {harmless} planted faults")
     detection = len(found) / len(harmful) if harmful else 1.0
     return detection, len(alarms) / len(well) if well else 0.0
 
@@ -372,19 +376,22 @@ def main() -> int:
     bench = code(ROOT / "scripts" / "faults" / f"{name}.py" for name in names)
     full = {case: key(case, bench, SEEDS) for case in faults}
     kill_keys = {case: key(case, bench, QUICK_SEEDS) for case in faults} if options.quick else full
-    finished = {record["key"] for record in read(KILLS)}
-    open_ = [case for case in faults if full[case] not in finished]
-    seeds = QUICK_SEEDS if options.quick else SEEDS
-    answers("judge", open_, kill_keys, KILLS, workers=options.workers, seeds=seeds)
-    kills = by_case(read(KILLS), {*full.values(), *kill_keys.values()})
-
-    cases = healthy + [case for case in faults if kills[case.name]["applies"]]
-    if options.quick:
-        cases = [case for case in cases if case.healthy or kills[case.name].get("killed")]
     files = [*(ROOT / "recipe_jax").rglob("*.py"), *(ROOT / "scripts" / "faults").glob("*.py")]
     source = code(files)
-    keys = {case: key(case, source) for case in cases}
-    answers("diagnose", cases, keys, options.out, workers=options.workers, seeds=seeds)
+    seeds = QUICK_SEEDS if options.quick else SEEDS
+    judged_fully = {record["key"] for record in read(KILLS)} & set(full.values())
+    kills: dict[str, Record] = {}
+    keys: dict[Case, str] = {}
+    cases = mixed(faults + healthy)
+    for start in range(0, len(cases), AT_ONCE):
+        part = cases[start : start + AT_ONCE]
+        ill = [case for case in part if not case.healthy]
+        open_ = [case for case in ill if full[case] not in judged_fully]
+        answers("judge", open_, kill_keys, KILLS, workers=options.workers, seeds=seeds)
+        kills = by_case(read(KILLS), {*full.values(), *kill_keys.values()})
+        part = [case for case in part if case.healthy or kills[case.name].get("killed")]
+        keys |= {case: key(case, source) for case in part}
+        answers("diagnose", part, keys, options.out, workers=options.workers, seeds=seeds)
     detection, alarms = report(by_case(read(options.out), set(keys.values())), kills)
     failed = options.quick and (detection < LEAST_DETECTION or alarms > MOST_ALARMS)
     return int(failed)

@@ -8,7 +8,7 @@ import numpy as np
 
 from recipe_jax.checks._telling import fault, healthy
 from recipe_jax.probes import trace
-from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
+from recipe_jax.probes.facts import Facts, NotGiven, as_numpy, joined
 from recipe_jax.types import Finding
 
 ROW = "SKEL16"
@@ -20,7 +20,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     """C11: information crosses the batch; C17: batch statistics at evaluation; B7: inputs are
     normalised over the batch. Of sequences also: whether outputs know the tokens after them."""
     facts.given("apply")
-    if facts.batch_size < 2 or np.shape(facts.outputs)[:1] != (facts.batch_size,):
+    if facts.batch_size < 2 or len(joined(facts.any_outputs)) != facts.batch_size:
         raise NotGiven("there is one example a batch, or no output for each")
     variables = facts.scattered(0.1)
     crossed = {train: _crosses(facts, variables, train) for train in (False, True)}
@@ -54,7 +54,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         )
     else:
         yield healthy(CHECK, "Examples do not see each other at evaluation.", row=ROW)
-    if facts.meaning.tokens and _next(facts):
+    if facts.known is not None and facts.known.tokens and _next(facts):
         yield from _future(facts, variables)
 
 
@@ -68,7 +68,7 @@ def _crosses(facts: Facts, variables: Any, train: bool) -> bool:
     if facts.float_inputs:
         other[half:] = other[half:] * 1.5 + 0.1
     before, after = (
-        as_numpy(facts.forward(variables, jnp.asarray(each), facts.key, train)[0])[:half]
+        joined(facts.forward(variables, jnp.asarray(each), facts.key, train)[0])[:half]
         for each in (inputs, other)
     )
     scale = max(float(np.nanstd(before)), 1e-12)
@@ -124,7 +124,7 @@ def _future(facts: Facts, variables: Any) -> Iterator[Finding]:
     other = inputs.copy()
     other[:, middle:] = np.asarray(facts.train.inputs)[-len(inputs) :, middle:]
     before, after = (
-        as_numpy(facts.forward(variables, jnp.asarray(each), facts.key, False)[0])[:, :middle]
+        joined(facts.forward(variables, jnp.asarray(each), facts.key, False)[0])[:, :middle]
         for each in (inputs, other)
     )
     if np.abs(after - before).max() <= ALIKE * max(float(before.std()), 1e-12):

@@ -101,7 +101,7 @@ def _noise(facts: Facts) -> Iterator[Finding]:
         f"Of {int(sure.sum())} examples whose neighbours agree on a class, {percent(share)} "
         f"carry another label"
     )
-    if share < NOISE or even < EVEN:
+    if share < NOISE or even < EVEN or _refuted(facts, share):
         yield healthy("label_noise", f"{told}.", row="DATA7")
         return
     yield fault(
@@ -114,6 +114,16 @@ def _noise(facts: Facts) -> Iterator[Finding]:
         explains=("F8", "E11"),
         examples=np.flatnonzero(against)[:50],
     )
+
+
+def _refuted(facts: Facts, share: float) -> bool:
+    """Whether the program gets more held-out labels right than so much noise would let it."""
+    try:
+        own = _own(facts)
+    except NotGiven:
+        return False
+    top = float(facts.meaning.prior.max())
+    return own is not None and own[1] > (1 - share - top) / max(1 - top, 1e-6)
 
 
 def _evenness(confusion: np.ndarray) -> float:

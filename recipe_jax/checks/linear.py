@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recipe_jax.checks._telling import fault, healthy
-from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
+from recipe_jax.probes.facts import Facts, NotGiven, as_numpy, joined
 from recipe_jax.types import Finding
 
 TOLERANCE = 1e-3
@@ -27,7 +27,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     told = f"Outputs of sums of inputs differ from sums of outputs by {off:.2g} deviations"
     if not np.isfinite(off):
         raise NotGiven("outputs are not finite")
-    if not np.ptp(as_numpy(facts.forward(facts.scattered(0.5), inputs, facts.key, False)[0])):
+    if not np.ptp(joined(facts.forward(facts.scattered(0.5), inputs, facts.key, False)[0])):
         raise NotGiven("every output is the same")
     if off > TOLERANCE or layers < 2:
         yield healthy("linear_stack", f"{told}; {layers} layers of weights.", row="SKEL15")
@@ -48,8 +48,8 @@ def _bent(facts: Facts, inputs: np.ndarray, scale: float) -> float:
     variables = facts.scattered(scale)
 
     def outputs(each: np.ndarray) -> np.ndarray:
-        found = as_numpy(facts.forward(variables, jnp.asarray(each), facts.key, False)[0])
-        if facts.form == "probabilities" and facts.meaning.kind == "classes":
+        found = joined(facts.forward(variables, jnp.asarray(each), facts.key, False)[0])
+        if facts.known is not None and facts.form == "probabilities" and facts.known.kind == "classes":
             found = np.log(np.maximum(found, 1e-30))
             found = found - found[..., :1]
         return found

@@ -129,6 +129,17 @@ def _certainty(facts: Facts) -> Iterator[Finding]:
     reads = what_it_reads(facts)
     if facts.form != "logits":
         return
+    if meaning.kind == "binary" and shape[-1:] > (1,) and _shared(facts):
+        yield fault(
+            "loss_certainty",
+            "D6",
+            "Adding a number to all outputs of an example changes nothing: its answers share one "
+            "softmax, and several of them may be yes.",
+            "Use one sigmoid an answer: optax.sigmoid_binary_cross_entropy.",
+            row=ROW,
+            explains=("F8", "E11", "E2", "D7", "C3", "A12"),
+        )
+        return
     best = facts.lowest
     if not reads:
         yield from _right_class(facts, best, labels)
@@ -182,6 +193,16 @@ def _certainty(facts: Facts) -> Iterator[Finding]:
     )
 
 
+def _shared(facts: Facts) -> bool:
+    """Whether the loss does not see what is added to all outputs of an example."""
+    draw = np.random.default_rng(13)
+    shape, targets = np.shape(facts.outputs), facts.batch.targets
+    outputs = draw.normal(size=shape).astype(np.float32)
+    added = outputs + draw.normal(size=(*shape[:-1], 1)).astype(np.float32)
+    one, two = (float(facts.compiled_loss(each, targets)) for each in (outputs, added))
+    return bool(np.isfinite(one)) and abs(one - two) <= 1e-5 * max(1.0, abs(one))
+
+
 def _right_class(facts: Facts, best: np.ndarray, labels: np.ndarray) -> Iterator[Finding]:
     """Of a loss that is no cross entropy: whether its lowest outputs say the class."""
     chances = facts.meaning.chances(best, "logits").reshape(len(labels), -1)
@@ -223,6 +244,8 @@ def _weights(facts: Facts, labels: np.ndarray, slope: np.ndarray) -> Iterator[Fi
         if np.corrcoef(np.log(weight), np.log(share))[0, 1] < 0.8:
             return
     commonest = int(classes[facts.meaning.prior[classes].argmax()])
+    counts = weight * facts.meaning.prior[classes]
+    skewed = counts.max() > WEIGHTS * counts.min()
     yield fault(
         "class_weights",
         "D7",
@@ -232,7 +255,8 @@ def _weights(facts: Facts, labels: np.ndarray, slope: np.ndarray) -> Iterator[Fi
         row=ROW,
         warn=True,
         certainty="heuristic",
-        explains=("A12",),
+        # Weights that undo an imbalance leave every class as much as any other.
+        explains=("A12", "F8", "E2", "E11") if skewed else ("A12",),
     )
 
 

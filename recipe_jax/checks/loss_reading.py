@@ -55,14 +55,22 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
 
 
 def what_it_reads(facts: Facts) -> str:
-    """What the loss takes outputs for, by comparing it with the cross entropies of each form; where
-    it is none of them, whether adding a number to all outputs of an example changes it."""
-    one, other = (_reading(facts, np.random.default_rng(number)) for number in (7, 8))
-    return one if one == other else ""
+    """What the loss takes outputs for, by comparing it with the cross entropies of each form, or a
+    multiple of them as a sum over answers is; where it is none of them, whether adding a number to
+    all outputs of an example changes it."""
+    found = [_reading(facts, np.random.default_rng(number)) for number in (7, 8, 17)]
+    forms = set.intersection(*(set(each) for each in found))
+    for form in ("logits", "probabilities", "log probabilities"):
+        if form in forms:
+            times = [each[form] for each in found]
+            if np.isfinite(times).all() and max(times) <= (1 + 2e-3) * min(times):
+                return form
+    return ""
 
 
-def _reading(facts: Facts, draw: np.random.Generator) -> str:
-    """By one random draw of outputs; by chance one form may cost what another does."""
+def _reading(facts: Facts, draw: np.random.Generator) -> dict[str, float]:
+    """By one random draw of outputs, each form that may be read and how many times the cross
+    entropy the loss then is; by chance one form may cost what another does."""
     meaning, targets = facts.meaning, facts.batch.targets
     shape = np.shape(facts.outputs)
     logits = (2 * draw.normal(size=shape)).astype(np.float32)
@@ -74,24 +82,29 @@ def _reading(facts: Facts, draw: np.random.Generator) -> str:
         at_chances = _cross_entropy(np.stack([1 - chances, chances], -1).reshape(-1, 2), labels)
         at_logits = _cross_entropy(_two(special.expit(logits)), labels)
         again = _cross_entropy(_two(special.expit(chances)), labels)
-        if _same(_loss(facts, logits), at_logits) or _same(_loss(facts, chances), again):
-            return "logits"
-        return "probabilities" if _same(_loss(facts, chances), at_chances) else ""
+        times = _times(_loss(facts, logits), at_logits)
+        if np.isfinite(times) and _same(_loss(facts, chances), times * again):
+            return {"logits": times}
+        return {"probabilities": _times(_loss(facts, chances), at_chances)}
     chances = special.softmax(logits, axis=-1).astype(np.float32)
     entropy = _cross_entropy(chances.reshape(-1, shape[-1]), labels)
     shift = draw.normal(size=(*shape[:-1], 1)).astype(np.float32)
     at_logits, shifted = _loss(facts, logits), _loss(facts, logits + 3 * shift)
     if np.isfinite(at_logits) and abs(shifted - at_logits) <= 1e-4 * max(1, abs(at_logits)):
         moved = _loss(facts, logits[..., ::-1].copy())
-        return "logits" if abs(moved - at_logits) > 1e-6 else ""
-    if _same(_loss(facts, chances), entropy):
-        return "probabilities"
+        return {"logits": 1.0} if abs(moved - at_logits) > 1e-6 else {}
+    found = {"probabilities": _times(_loss(facts, chances), entropy)}
     logs = np.log(chances)
-    if _same(_loss(facts, logs), entropy) and _same(
-        _loss(facts, logs - 1.0) - _loss(facts, logs), 1.0
-    ):
-        return "log probabilities"
-    return ""
+    times = _times(_loss(facts, logs), entropy)
+    if np.isfinite(times) and _same(_loss(facts, logs - 1.0) - _loss(facts, logs), times):
+        found["log probabilities"] = times
+    return found
+
+
+def _times(loss: float, entropy: float) -> float:
+    """How many times the cross entropy a loss is; NaN where it is not a number above zero."""
+    times = loss / entropy
+    return times if np.isfinite(times) and times > 0 else float("nan")
 
 
 def _two(one: np.ndarray) -> np.ndarray:

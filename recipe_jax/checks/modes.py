@@ -9,7 +9,7 @@ import numpy as np
 
 from recipe_jax.checks._telling import fault, healthy, percent
 from recipe_jax.probes import trace
-from recipe_jax.probes.facts import Facts, NotGiven, as_numpy, is_float
+from recipe_jax.probes.facts import Facts, NotGiven, as_numpy, is_float, joined
 from recipe_jax.types import Finding
 
 ROW = "SKEL16"
@@ -29,7 +29,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
 
 def _outputs(facts: Facts, key: Any, train: bool) -> np.ndarray:
     variables = facts.scattered(0.1)
-    return as_numpy(facts.forward(variables, facts.batch.inputs, key, train)[0])
+    return joined(facts.forward(variables, facts.batch.inputs, key, train)[0])
 
 
 def _keys() -> tuple[Any, Any]:
@@ -81,20 +81,42 @@ def _masks(facts: Facts) -> Iterator[Finding]:
     one, other = (_outputs(facts, key, True) for key in _keys())
     still = _outputs(facts, facts.key, False)
     after = facts.forward(facts.variables, facts.batch.inputs, facts.key, True)[1]
-    again = as_numpy(facts.forward(after, facts.batch.inputs, facts.key, True)[0])
-    first = as_numpy(facts.after_apply[0])
+    again = joined(facts.forward(after, facts.batch.inputs, facts.key, True)[0])
+    first = joined(facts.after_apply[0])
     own = not np.array_equal(first, again, equal_nan=True) and _keeps_keys(facts)
-    if not np.array_equal(one, other, equal_nan=True) or own or np.array_equal(one, still):
+    moves = not np.array_equal(one, other, equal_nan=True) or own or np.array_equal(one, still)
+    fixed = 0 if _keeps_keys(facts) else _drawn_without_key(facts)
+    if moves and not fixed:
         yield healthy("masks_change", "What is random in training changes with the key.", row=ROW)
         return
     yield fault(
         "masks_change",
         "G5",
-        "Training draws random numbers, and they are the same whatever the key.",
+        f"In training random numbers are drawn from a key that is written in place, {fixed} times: "
+        "the mask is the same at every step."
+        if moves
+        else "Training draws random numbers, and they are the same whatever the key.",
         "Make every key from the one that is passed in: jax.random.fold_in(key, step).",
         row=ROW,
-        explains=("C16",),
+        explains=("C16", "E2", "E11", "F8", "C9"),
     )
+
+
+def _drawn_without_key(facts: Facts) -> int:
+    """How often training, and not evaluation, draws random numbers that depend on nothing.
+
+    What evaluation draws as well, such as fixed random features, is part of the model.
+    """
+
+    def count(train: bool) -> int:
+        layout, groups = facts.laid_out(train=train)
+        origins = layout.origins(groups | {layout.inputs[-1]: "key"})
+        return sum(
+            step.name in ("random_bits", "threefry2x32") and not origins[step.makes[0]]
+            for step in layout.steps
+        )
+
+    return max(0, count(True) - count(False))
 
 
 def _keeps_keys(facts: Facts) -> bool:
@@ -159,7 +181,7 @@ def _averages(facts: Facts) -> Iterator[Finding]:
     changed = [leaf + 1.0 if p in still else leaf for p, leaf in enumerate(flat)]
     inputs = facts.batch.inputs
     one, other = (
-        as_numpy(facts.forward(jax.tree.unflatten(structure, leaves), inputs, facts.key, False)[0])
+        joined(facts.forward(jax.tree.unflatten(structure, leaves), inputs, facts.key, False)[0])
         for leaves in (flat, changed)
     )
     if np.array_equal(one, other, equal_nan=True) and np.ptp(one) > 0:
@@ -186,8 +208,8 @@ def _gap(facts: Facts) -> Iterator[Finding]:
     inputs, targets = (jnp.asarray(a[:256]) for a in facts.train)
     skill = {}
     for train in (False, True):
-        outputs = as_numpy(facts.forward(lane.last, inputs, facts.key, train)[0])
-        skill[train] = float(facts.meaning.skill(outputs, targets, facts.form).mean())
+        outputs, _ = facts.forward(lane.last, inputs, facts.key, train)
+        skill[train] = float(facts.skill(outputs, targets).mean())
     told = (
         f"On training examples skill is {skill[True]:.2f} in training's mode and "
         f"{skill[False]:.2f} "

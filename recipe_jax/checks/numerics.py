@@ -47,10 +47,21 @@ def _gradient(facts: Facts) -> Iterator[Finding]:
                 "A root, norm or division at zero: choose a safe input with where before it, not "
                 "after.",
                 row=ROW,
+                # What no example is does no harm yet.
+                warn=name == "inputs of zero" and not _has_zeros(facts),
                 explains=("G1", "F8", "E1", "C10"),
             )
             return
     yield healthy("finite_gradient", "Gradients are finite, at inputs of zero too.", row=ROW)
+
+
+def _has_zeros(facts: Facts) -> bool:
+    """Whether an example is zero throughout."""
+    splits = [facts.all_train, *([facts.program.validation] if facts.has_validation else [])]
+    return any(
+        not as_numpy(split.inputs).reshape(len(split.inputs), -1).any(1).all()  # pyright: ignore
+        for split in splits
+    )
 
 
 def _training(facts: Facts) -> Iterator[Finding]:

@@ -9,12 +9,15 @@ import numpy as np
 
 from recipe_jax.checks._telling import fault, healthy, percent
 from recipe_jax.probes.facts import Facts, NotGiven, guarded, is_float
+from recipe_jax.probes.outcomes import LEAST_SKILL
 from recipe_jax.types import Finding
 
 ROW = "SKEL18"
 LENGTH, ALONE = 130, 5
 TIGHT, OFTEN = 0.1, 0.9
 MOST_WORK = 3e8
+CRAWL = 1e-4
+"""Size of an update beside the weights: a thousandth is usual."""
 
 
 class Response(NamedTuple):
@@ -194,23 +197,27 @@ def _clipping(facts: Facts, response: Response) -> Iterator[Finding]:
 
 def _one_size(facts: Facts) -> Iterator[Finding]:
     """E4: every update of a training has one and the same norm, and larger ones learn far
-    better."""
+    better, or it is so small that nothing is learnt."""
     lanes = facts.lanes
     sizes = lanes["normal"].sizes
     middle = float(np.median(sizes))
     alike = float(np.mean(np.abs(sizes - middle) < 1e-3 * middle))
     larger = max(lanes[name].best.mean() for name in ("10 x", "100 x"))
-    if alike < OFTEN or larger - lanes["normal"].best.mean() < 0.15:
+    own = lanes["normal"].best.mean()
+    weights = np.sqrt(sum(float(np.sum(np.square(w))) for w in facts.learnt(facts.variables)))
+    crawls = own < LEAST_SKILL and middle < CRAWL * weights
+    if alike < OFTEN or (larger - own < 0.15 and not crawls):
         return
     yield fault(
         "clipping",
         "E4",
-        f"{percent(alike)} of all updates measure {middle:.3g}: they are clipped to that, and a "
-        "larger limit learns more.",
+        f"{percent(alike)} of all updates measure {middle:.3g}, {middle / weights:.1e} of the "
+        "weights: they are clipped to that, and "
+        + ("nothing is learnt." if crawls else "a larger limit learns more."),
         "Raise the limit, or clip gradients before the optimiser, not updates after it.",
         row=ROW,
         certainty="heuristic",
-        warn=True,
+        warn=not crawls,
         explains=("E2", "E11", "F8"),
     )
 

@@ -19,7 +19,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     if facts.program.batches is not None:
         yield from _batches(facts)
         yield from _epochs(facts)
-    elif not facts.meaning.tokens:
+    elif facts.known is not None and not facts.known.tokens:
         yield from _file(facts)
 
 

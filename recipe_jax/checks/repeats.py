@@ -13,7 +13,7 @@ from recipe_jax.types import Finding
 MANY, NEARLY_ALL, SHARED, CONFLICTING = 0.1, 0.8, 0.01, 0.02
 NEAR, NEAR_SHARE = 0.15, 0.05
 NATURAL = 0.2
-"""In data of few different values so many rows occur twice by nature."""
+"""From so many expected pairs on, rows of few different values repeat by nature."""
 
 
 def diagnose(facts: Facts) -> Iterator[Finding]:
@@ -24,7 +24,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     twice = 1 - len(distinct) / count
     counts = np.bincount(place)
     twins = float((counts > 1)[place].mean())
-    natural = twice > NATURAL and _few_values(facts)
+    natural = _by_chance(facts, count - len(distinct))
     # Short sequences of few tokens repeat by nature.
     if twice > (MANY if facts.float_inputs else 3 * MANY):
         yield fault(
@@ -42,7 +42,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         yield healthy(
             "repeated_examples", f"{len(distinct)} of {count} are different.", row="DATA5"
         )
-    if not facts.meaning.tokens:
+    if facts.known is not None and not facts.known.tokens:
         yield from _conflicts(facts, place, natural)
     if facts.has_validation:
         yield from _across(facts, set(train.tolist()), natural=natural, twins=twins)
@@ -163,14 +163,21 @@ def _near(facts: Facts, remedy: str) -> Iterator[Finding]:
     )
 
 
-def _few_values(facts: Facts) -> bool:
-    """Whether inputs take few different values, so that rows repeat by chance."""
-    inputs = as_numpy(facts.train.inputs)
+def _by_chance(facts: Facts, repeats: int) -> bool:
+    """Whether so many rows repeat because their columns take few values.
+
+    Of two rows column j agrees with the chance sum(p_v^2) over its values v; columns that depend on
+    each other agree together more often than the product says.
+    """
+    inputs = as_numpy(facts.all_train.inputs)
     inputs = inputs.reshape(len(inputs), -1)
-    columns = inputs[:, :64]
-    return bool(np.mean([len(np.unique(column)) for column in columns.T]) < 12) and (
-        inputs.shape[1] < 12
-    )
+    agree = 0.0
+    for column in inputs.T:
+        share = np.unique(column, return_counts=True)[1] / len(column)
+        # A column of quantities agrees with itself alone.
+        agree += np.log(max(float((share**2).sum()) - 1 / len(column), 1e-12))
+    expected = np.exp(agree) * len(inputs) * (len(inputs) - 1) / 2
+    return bool(expected > max(NATURAL, 0.03 * repeats))
 
 
 def _digests(inputs: np.ndarray) -> np.ndarray:

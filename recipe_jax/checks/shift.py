@@ -104,8 +104,8 @@ def _different(told: str, name: str) -> Finding:
 
 def _target_shift(facts: Facts) -> Finding | None:
     """Targets of another distribution."""
-    meaning = facts.meaning
-    if meaning.tokens:
+    meaning = facts.known
+    if meaning is None or meaning.tokens:
         return None
     if meaning.kind == "values":
         own, other = (

@@ -14,12 +14,13 @@ import numpy as np
 import optax
 from flax import nnx
 
-from recipe_jax.probes import meaning, trace
+from recipe_jax.probes import trace
+from recipe_jax.probes.meaning import Meaning, read
 from recipe_jax.program import Program
 from recipe_jax.types import Arrays, PyTree
 
 if TYPE_CHECKING:
-    from recipe_jax.probes import outcomes, runs, simple
+    from recipe_jax.probes import by_loss, outcomes, runs, simple
 
 MOST_EXAMPLES = 1000
 """Of larger data a random subset of this size is examined."""
@@ -339,23 +340,68 @@ class Facts:
     # --- What it is about --------------------------------------------------------------------
 
     @functools.cached_property
+    def any_outputs(self) -> Any:
+        """What the program gives for the first batch at the start, not in training: an array, or a
+        tree of several."""
+        return self.forward(self.variables, self.batch.inputs, self.key, False)[0]
+
+    @property
     def outputs(self) -> Any:
-        """What the program gives for the first batch at the start, not in training."""
-        outputs, _ = self.forward(self.variables, self.batch.inputs, self.key, False)
-        if not hasattr(outputs, "shape"):
+        """The same, one array."""
+        if not hasattr(self.any_outputs, "shape"):
             raise NotGiven("apply gives several arrays, whose meaning is not known")
-        return outputs
+        return self.any_outputs
 
     @functools.cached_property
-    def meaning(self) -> meaning.Meaning:
-        """What targets and outputs mean."""
+    def usual_meaning(self) -> Meaning:
+        """What targets and outputs of their form usually mean."""
         outputs = self.outputs if self.program.apply is not None else None
-        found = meaning.read(
+        found = read(
             self.all_train, None if outputs is None else np.shape(outputs), self.program.task
         )
         if found is None:
             raise NotGiven("what the targets mean cannot be told from their form")
         return found
+
+    @functools.cached_property
+    def meaning(self) -> Meaning:
+        """What targets and outputs mean; NotGiven where that is not known, or the program's own
+        loss reads them in another way."""
+        from recipe_jax.probes import reading
+
+        found = self.usual_meaning
+        if reason := reading.contradicted(self):
+            raise NotGiven(reason)
+        return found
+
+    @property
+    def known(self) -> Meaning | None:
+        """The meaning; None where it is not known."""
+        try:
+            return self.meaning
+        except NotGiven:
+            return None
+
+    def skill(self, outputs: Any, targets: Any) -> np.ndarray:
+        """(n,) how good each answer is: 0 for the best constant, 1 for perfect; by the meaning, or
+        where there is none by the program's own loss."""
+        from recipe_jax.probes import by_loss
+
+        if self.known is not None and self.form != "linked":
+            return self.meaning.skill(as_numpy(outputs), targets, self.form)
+        return by_loss.skill(self, outputs, targets)
+
+    @property
+    def judged_by_loss(self) -> bool:
+        """Whether `skill` goes by the loss."""
+        return self.known is None or self.form == "linked"
+
+    @functools.cached_property
+    def loss_scale(self) -> "by_loss.Scale":
+        """What outputs of unknown meaning are judged by."""
+        from recipe_jax.probes import by_loss
+
+        return by_loss.measure(self)
 
     @functools.cached_property
     def lowest(self) -> np.ndarray:
@@ -365,10 +411,10 @@ class Facts:
         begin, scale = np.zeros(shape, np.float32), 1.0
         if begin.size > MOST_OUTPUTS:
             raise NotGiven("the outputs are too many")
-        if self.meaning.kind == "values":
-            scale = float(np.sqrt(self.meaning.variance).mean())
-            rows = (begin.size // self.meaning.classes, self.meaning.classes)
-            begin = np.broadcast_to(self.meaning.prior, rows).reshape(shape).astype(np.float32)
+        if self.usual_meaning.kind == "values":
+            scale = float(np.sqrt(self.usual_meaning.variance).mean())
+            rows = (begin.size // self.usual_meaning.classes, self.usual_meaning.classes)
+            begin = np.broadcast_to(self.usual_meaning.prior, rows).reshape(shape).astype(np.float32)
         optimizer = optax.adam(optax.cosine_decay_schedule(0.3 * scale, 300))
 
         @jax.jit
@@ -397,13 +443,13 @@ class Facts:
         if self.program.loss is None:
             return found
         targets = np.asarray(self.batch.targets)
-        if self.meaning.kind == "binary" and found == "logits":
+        if self.usual_meaning.kind == "binary" and found == "logits":
             # Squared errors from 0 and 1 are lowest there, not far out.
-            sure = self.meaning.perfect(targets, "logits", np.shape(self.outputs))
+            sure = self.usual_meaning.perfect(targets, "logits", np.shape(self.outputs))
             plain = (sure > 0).astype(np.float32)
             costs = [float(self.compiled_loss(o, targets)) for o in (plain, sure, 1 - plain)]
             return "probabilities" if costs[0] < min(costs[1:]) else found
-        if self.meaning.kind != "values" or len(targets) < 4:
+        if self.usual_meaning.kind != "values" or len(targets) < 4:
             return found
         best, wanted = self.lowest.ravel(), targets.ravel()
         if not np.isfinite(best).all():
@@ -418,7 +464,7 @@ class Facts:
         for scale in (3.0, 10.0):
             outputs, _ = self.forward(self.scattered(scale), self.batch.inputs, self.key, False)
             several.append(outputs)
-        return self.meaning.form([as_numpy(each) for each in several])
+        return self.usual_meaning.form([as_numpy(each) for each in several])
 
     def scattered(self, scale: float, draw: int = 0) -> PyTree:
         """The variables, the learnt ones with noise of `scale` times their own size added."""
@@ -433,6 +479,21 @@ class Facts:
             self.variables,
             [scatter(number, leaf) for number, leaf in enumerate(self.learnt(self.variables))],
         )
+
+
+def joined(outputs: Any) -> np.ndarray:
+    """Outputs as one host array; several arrays of a tree side by side, a row an example."""
+    if hasattr(outputs, "shape"):
+        return as_numpy(outputs)
+    return np.concatenate([as_numpy(leaf).reshape(len(leaf), -1) for leaf in outputs_of(outputs)], 1)
+
+
+def outputs_of(outputs: Any) -> list[Any]:
+    """The arrays of a tree of outputs that have a row an example."""
+    leaves = [leaf for leaf in jax.tree.leaves(outputs) if np.ndim(leaf)]
+    if not leaves or len({len(leaf) for leaf in leaves}) > 1:
+        raise NotGiven("apply gives several arrays that do not have a row an example each")
+    return leaves
 
 
 class guarded:

@@ -24,6 +24,8 @@ class Meaning(NamedTuple):
     prior: frequencies of the classes in training; for "values" the mean of each
     variance: for "values", of each
     tokens: every position of a sequence has a target
+    yes: of several answers of yes or no, how often each is yes in training, in the order of one
+        example's targets; else empty
     """
 
     kind: str
@@ -31,6 +33,7 @@ class Meaning(NamedTuple):
     prior: np.ndarray
     variance: np.ndarray
     tokens: bool
+    yes: np.ndarray = np.zeros(0)
 
     def labels(self, targets: Any) -> np.ndarray:
         """Class numbers; negative where nothing is asked."""
@@ -123,6 +126,8 @@ class Meaning(NamedTuple):
         labels = self.labels(targets).ravel()
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             chances = self.chances(outputs, form).reshape(len(labels), -1)
+        if self.yes.size:
+            return self._yes_or_no(chances, labels)
         width = max(chances.shape[-1], len(self.prior))
         chances = np.pad(chances, ((0, 0), (0, width - chances.shape[-1])))
         prior = np.pad(self.prior, (0, width - len(self.prior)))
@@ -137,6 +142,22 @@ class Meaning(NamedTuple):
         floor = CAUTION * np.maximum(prior[labels], 1e-3)
         told = np.log(np.maximum(mixed, floor)) - np.log(np.maximum(prior[labels], 1e-3))
         by_chance = told / max(special.entr(prior).sum(), 1e-6)
+        return by_class if by_class.mean() > by_chance.mean() else by_chance
+
+
+    def _yes_or_no(self, chances: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """The same for several answers, each beside its own frequency."""
+        often = np.resize(self.yes, len(labels))
+        prior = np.where(labels == 1, often, 1 - often)
+        top = np.maximum(often, 1 - often)
+        sound = np.isfinite(chances).all(-1)
+        told = np.where(sound, chances[range(len(labels)), np.clip(labels, 0, 1)], 0.0)
+        right = (chances.argmax(-1) == labels) & sound
+        by_class = (right - top) / max(float(1 - top.mean()), 1e-6)
+        prior = np.maximum(prior, 1e-3)
+        mixed = np.maximum((1 - CAUTION) * told + CAUTION * prior, CAUTION * prior)
+        entropy = float((special.entr(often) + special.entr(1 - often)).mean())
+        by_chance = (np.log(mixed) - np.log(prior)) / max(entropy, 1e-6)
         return by_class if by_class.mean() > by_chance.mean() else by_chance
 
 
@@ -175,7 +196,8 @@ def read(train: Arrays, shape: tuple[int, ...] | None, task: str | None) -> Mean
         return Meaning("classes", values.shape[-1], prior, np.ones(1), tokens=targets.ndim > 2)
     if two and same and targets.ndim >= 2 and targets.shape[-1] > 1 and task != "next_token":
         share = float(values.mean())  # several independent answers of yes or no
-        return Meaning("binary", 2, np.array([1 - share, share]), np.ones(1), tokens=False)
+        prior, yes = np.array([1 - share, share]), values.reshape(len(values), -1).mean(0)
+        return Meaning("binary", 2, prior, np.ones(1), tokens=False, yes=yes)
     if floats and not np.array_equal(values, np.round(values)):
         return None
     if shape is not None and len(shape) < 2:

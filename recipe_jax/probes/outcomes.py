@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
+from recipe_jax.probes.facts import Facts, NotGiven
 from recipe_jax.probes.runs import Lane
 
 LEVEL = 0.999
@@ -58,7 +58,9 @@ def judge(facts: Facts) -> Outcome:
     if not normal.finite:
         step = int(np.flatnonzero(~np.isfinite(normal.losses))[0])
         failures.append(f"the loss is not finite from step {step} on")
-    if high < LEAST_SKILL:
+    # A skill that the loss measures has no scale but its zero.
+    least = 0.0 if facts.judged_by_loss else LEAST_SKILL
+    if high < least:
         failures.append("held-out examples are predicted no better than by a constant")
     elif low > -1 and high < simple - BEHIND:
         failures.append(
@@ -71,7 +73,7 @@ def judge(facts: Facts) -> Outcome:
         failures.append(f"one batch is not learnt by heart (skill {by_heart:.2f} of 1)")
     learnt = max(float(np.max(normal.trained.mean(-1))), -10.0)
     stuck = asked and by_heart < NOT_BY_HEART
-    behind = high < LEAST_SKILL or high < simple - FAR_BEHIND
+    behind = high < least or high < simple - FAR_BEHIND
     followed = whole or planned is None
     fails = not normal.finite or ((behind or stuck) if followed else (behind and stuck))
     return Outcome(
@@ -100,14 +102,15 @@ def _by_heart(facts: Facts, lanes: dict[str, Lane]) -> float:
     skills = []
     for train in (False, True):
         outputs, _ = facts.forward(lanes["one batch"].last, facts.batch.inputs, facts.key, train)
-        skill = facts.meaning.skill(as_numpy(outputs), facts.batch.targets, facts.form)
-        skills.append(float(skill.mean()))
+        skills.append(float(facts.skill(outputs, facts.batch.targets).mean()))
     return max(skills)
 
 
 def _hopeless(facts: Facts) -> bool:
-    """Equal inputs with different targets in the batch, or fewer weights than examples: then it
-    cannot be learnt by heart."""
+    """Equal inputs with different targets in the batch, fewer weights than examples, or a meaning
+    that is not known: then it cannot be asked to learn by heart."""
+    if facts.judged_by_loss:
+        return True
     inputs = np.asarray(facts.batch.inputs).reshape(facts.batch_size, -1)
     few = sum(leaf.size for leaf in facts.learnt(facts.variables)) < 2 * facts.batch_size
     return few or len(np.unique(inputs, axis=0)) < len(inputs) or facts.meaning.tokens

@@ -7,7 +7,7 @@ differ by the one intervention alone.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -42,7 +42,7 @@ class Lane(NamedTuple):
     losses, norms, sizes, agreements: (steps,) training loss of the batch; norms of gradient and of
     update; how far the update points down the gradient (cosine of update and negative gradient)
     looks: steps after which it was looked at
-    held_out, trained: (looks, examples) skill on both kinds of examples (probes/meaning.py)
+    held_out, trained: (looks, examples) skill on both kinds of examples (Facts.skill)
     held_loss: (looks,) the program's own loss of the held-out examples
     begin, first, last: the variables before the first step, after the first look and at the end
     """
@@ -78,7 +78,8 @@ class Lane(NamedTuple):
 def train(facts: Facts) -> dict[str, Lane]:
     """All short trainings, by name. NotGiven where there is no way to train."""
     facts.given("apply", "loss")
-    facts.same_scale()
+    if facts.judged_by_loss:
+        _ = facts.loss_scale  # NotGiven before anything is trained
     if facts.program.step is not None:
         return _with_step(facts)
     facts.given("optimizer")
@@ -170,14 +171,14 @@ def _collect(
 def _lane(facts: Facts, part: dict[str, list[Any]], pick: Callable[[Any], Any]) -> Lane:
     held, own = _looked_at(facts)
     seen = [np.concatenate(values) for values in zip(*([*map(pick, s)] for s in part["seen"]))]
-    form, meaning = facts.form, facts.meaning
-    held_outputs = [pick(outputs) for outputs in part["held"]]
+    held_outputs = [jax.tree.map(pick, outputs) for outputs in part["held"]]
+    own_outputs = [jax.tree.map(pick, outputs) for outputs in part["own"]]
     begin, first, last = (jax.tree.map(pick, variables) for variables in part["variables"])
     return Lane(
         *seen,
         looks=np.arange(LOOKS + 1) * part["size"][0],
-        held_out=np.stack([meaning.skill(o, held.targets, form) for o in held_outputs]),
-        trained=np.stack([meaning.skill(pick(o), own.targets, form) for o in part["own"]]),
+        held_out=np.stack([facts.skill(o, held.targets) for o in held_outputs]),
+        trained=np.stack([facts.skill(o, own.targets) for o in own_outputs]),
         held_loss=np.array([float(facts.compiled_loss(o, held.targets)) for o in held_outputs]),
         begin=begin,
         first=first,
@@ -278,7 +279,8 @@ def _loop(step: Any) -> Any:
 
 
 def _outputs(facts: Facts, variables: Any, shown: Shown, inputs: Any) -> Any:
-    return facts.apply(variables, _changed(inputs, shown), facts.key, False)[0].astype(jnp.float32)
+    outputs, _ = facts.apply(variables, _changed(inputs, shown), facts.key, False)
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), outputs)
 
 
 def _shown(facts: Facts, names: Sequence[str], steps: int) -> Shown:
@@ -367,29 +369,43 @@ def _operations(facts: Facts) -> float:
 def variables_in(facts: Facts, state: Any) -> Any:
     """The program's variables as its state holds them now.
 
-    Looked for by structure: all of them, or the collection "params" beside others of their name.
-    NotGiven where the state holds no such tree.
+    Looked for by structure in the state it begins with: all of them, or the collection "params"
+    beside others of their name. NotGiven where the state holds no such tree.
     """
-    variables = facts.variables
-    wanted = _shapes(variables)
-    found = _search(state, lambda tree: _shapes(tree) == wanted)
-    if found is not None:
-        return found
-    part = facts.optimised(variables)
-    wanted = _shapes(part)
-    found = _search(state, lambda tree: _shapes(tree) == wanted)
-    if found is None:
+    variables, begin = facts.variables, facts.program.state
+    place = _place(begin, variables)
+    if place is not None:
+        return _at(state, place)
+    place = _place(begin, facts.optimised(variables))
+    if place is None:
         raise NotGiven("the state of step= holds no tree of the form that init gives")
-    changed = facts.with_optimised(variables, found)
+    changed = facts.with_optimised(variables, _at(state, place))
     if isinstance(variables, dict):
         for name in set(variables) - {"params"}:
-            wanted = _shapes(variables[name])
-            other = _search(
-                state, lambda tree, w=wanted: jax.tree.leaves(tree) and _shapes(tree) == w
-            )
-            if other is not None:
-                changed = {**changed, name: other}
+            other = _place(begin, variables[name])
+            if other is not None and jax.tree.leaves(variables[name]):
+                changed = {**changed, name: _at(state, other)}
     return changed
+
+
+def _place(state: Any, like: Any) -> tuple[int, ...] | None:
+    """Where in the state a tree of this form is: the numbers of the children on the way.
+
+    Averages of the optimiser have the form of the weights, and begin at zero: of several places
+    the one with the fewest arrays of zeros is taken, then the one on the shortest way, the first.
+    """
+    wanted, own = _shapes(like), _empty(like)
+    found = [
+        (max(0, _empty(tree) - own), len(way), way)
+        for way, tree in _subtrees(state)
+        if _shapes(tree) == wanted
+    ]
+    return min(found, default=(0, 0, None))[2]
+
+
+def _empty(tree: Any) -> int:
+    """How many arrays of a tree are zero throughout."""
+    return sum(not np.any(as_numpy(leaf)) for leaf in jax.tree.leaves(tree))
 
 
 def _shapes(tree: Any) -> Any:
@@ -403,18 +419,22 @@ def _shapes(tree: Any) -> Any:
         return None
 
 
-def _search(tree: Any, fits: Callable[[Any], Any]) -> Any:
-    """The first subtree that fits, from the top down."""
-    if fits(tree):
-        return tree
+def _children(tree: Any) -> list[Any]:
     children, _ = jax.tree.flatten(tree, is_leaf=lambda node: node is not tree)
-    if len(children) == 1 and children[0] is tree:
-        return None
-    for child in children:
-        found = _search(child, fits)
-        if found is not None:
-            return found
-    return None
+    return [] if len(children) == 1 and children[0] is tree else children
+
+
+def _subtrees(tree: Any, way: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], Any]]:
+    """(numbers of the children on the way, subtree), from the top down."""
+    yield way, tree
+    for number, child in enumerate(_children(tree)):
+        yield from _subtrees(child, (*way, number))
+
+
+def _at(tree: Any, way: tuple[int, ...]) -> Any:
+    for number in way:
+        tree = _children(tree)[number]
+    return tree
 
 
 def own_step(facts: Facts) -> Callable[..., tuple[Any, Any]]:

@@ -25,7 +25,8 @@ class Simple(NamedTuple):
     held_out: (m,) skill of the better one on validation; None without validation
     features, held_features: standardised, (n, d) and (m, d); columns that hardly vary beside the
         others stay small
-    answers: (n, k) targets as the models see them: a column a class, or values
+    answers: (n, k) targets as the models see them: a column a class, values, or several answers of
+        yes or no
     guesses: (n, k) the neighbours' answers, the example itself left out
     """
 
@@ -45,9 +46,7 @@ def fit(facts: Facts) -> Simple:
         raise NotGiven("every position of a sequence is a target of its own")
     if len(facts.train.inputs) < 8:
         raise NotGiven("there are fewer than 8 training examples")
-    if meaning.kind != "values" and meaning.labels(facts.train.targets).size != len(
-        facts.train.inputs
-    ):
+    if meaning.kind == "classes" and _several(facts):
         raise NotGiven("an example has several labels")
     features, held = _features(facts)
     answers = _answers(facts, facts.train.targets)
@@ -112,8 +111,13 @@ def _flat(facts: Facts, inputs: Any) -> np.ndarray:
     return counts.astype(np.float64)
 
 
+def _several(facts: Facts) -> bool:
+    """Whether an example has more than one label."""
+    return facts.meaning.labels(facts.train.targets).size != len(facts.train.inputs)
+
+
 def _answers(facts: Facts, targets: Any) -> np.ndarray:
-    if facts.meaning.kind == "values":
+    if facts.meaning.kind == "values" or _several(facts):
         return as_numpy(targets).reshape(len(targets), -1).astype(np.float64)
     labels = facts.meaning.labels(targets).ravel()
     width = max(int(labels.max()) + 1, len(facts.meaning.prior))
@@ -125,6 +129,8 @@ def _skill(facts: Facts, answers: np.ndarray, targets: Any) -> np.ndarray:
     meaning = facts.meaning
     if meaning.kind == "values":
         return meaning.skill(answers, targets, "values")
+    if _several(facts):
+        return meaning.skill(np.clip(answers, 1e-3, 1 - 1e-3), targets, "probabilities")
     labels = meaning.labels(targets).ravel()
     top = meaning.prior.max()
     return ((answers.argmax(-1) == labels) - top) / max(1 - top, 1e-6)
