@@ -87,18 +87,20 @@ class Diagnosis:
         return diagnosis.render(self, name)
 
     def __str__(self) -> str:
-        """The causes as a person reads them."""
-        if not self.causes:
-            asked = sum(finding.status == Status.PASS for finding in self.findings)
-            return f"Nothing found: {asked} checks passed."
-        lines = []
+        """The causes as a person reads them, and what was not asked."""
+        passed = sum(finding.status == Status.PASS for finding in self.findings)
+        lines = [] if self.causes else [f"Nothing found: {passed} checks passed."]
         for cause in self.causes:
-            lines.append(f"{cause.finding.status} {cause.fault} {cause.name}")
+            lines.append(f"{cause.finding.status} {cause.fault} {cause.name}".replace("  ", " "))
             lines.append(f"     {cause.finding.summary}")
             lines.append(f"     -> {cause.finding.remedy}")
             if cause.explains:
                 others = sorted({f"{f.fault} {NAMES.get(f.fault, '')}" for f in cause.explains})
                 lines.append(f"     explains {'; '.join(others)}")
+        skipped = [finding for finding in self.findings if finding.status == Status.SKIP]
+        for reason in dict.fromkeys(finding.summary for finding in skipped):
+            names = ", ".join(each.check for each in skipped if each.summary == reason)
+            lines.append(f"SKIP {names}: {reason}")
         return "\n".join(lines)
 
 
@@ -148,7 +150,10 @@ def questions() -> Iterator[tuple[str, Any]]:
 def causes(findings: Sequence[Finding]) -> list[Cause]:
     """What is wrong, ranked: failures first, then by what they rest on, then by how early they come
     to bear. What a better one explains is listed under it."""
-    wrong = [f for f in findings if f.status in (Status.FAIL, Status.WARN) and f.fault]
+    # A crash that is no fault of the catalogue has no name, and is a cause all the same.
+    wrong = [
+        f for f in findings if f.status == Status.FAIL or (f.status == Status.WARN and f.fault)
+    ]
     wrong.sort(key=_rank)
     # What another one explains, and does not explain it in turn, is no cause; of two that explain
     # each other the first one is.
@@ -178,23 +183,29 @@ def _rank(finding: Finding) -> tuple[int, int, int]:
 def _explains(cause: Finding, finding: Finding) -> bool:
     if cause.status == Status.WARN and finding.status == Status.FAIL:
         return False
-    return cause.fault == finding.fault or finding.fault in cause.explains
+    return bool(cause.fault) and (cause.fault == finding.fault or finding.fault in cause.explains)
 
 
 def _confirmed(findings: Sequence[Finding]) -> list[Finding]:
-    """Rules of thumb that an outcome bears out are failures, unless something surer explains it."""
+    """Rules of thumb that an outcome bears out are failures, unless something surer explains it.
+
+    Of faults that are no outcomes themselves an outcome that is only warned of is enough: two signs
+    of one thing.
+    """
     failed = [f for f in findings if f.status == Status.FAIL]
     sure = [f for f in failed if f.certainty in CERTAINTIES[:2] and f.fault not in OUTCOMES]
-    open_outcomes = {
-        f.fault
-        for f in failed
-        if f.fault in OUTCOMES and not any(f.fault in other.explains for other in sure)
-    }
+
+    def unexplained(fault: str) -> bool:
+        return not any(fault in other.explains for other in sure)
+
+    seen = {f.fault for f in failed if f.fault in OUTCOMES and unexplained(f.fault)}
+    warned = {f.fault for f in findings if f.status == Status.WARN and f.fault == "F8"}
+    warned = {fault for fault in warned if unexplained(fault)}
     return [
         dataclasses.replace(f, status=Status.FAIL)
         if f.status == Status.WARN
         and f.certainty == "heuristic"
-        and open_outcomes.intersection(f.explains)
+        and (seen | (set() if f.fault in OUTCOMES else warned)).intersection(f.explains)
         else f
         for f in findings
     ]

@@ -15,7 +15,7 @@ import numpy as np
 from recipe_jax import adapters
 from recipe_jax.types import Arrays, PyTree, UserError
 
-TASKS = ("classification", "regression", "next_token")
+TASKS = ("classification", "regression", "next_token", "other")
 # How a function may call what it is told beyond variables and inputs.
 KEYS = ("key", "rng", "rngs", "rng_key", "prng_key", "dropout_key", "dropout_rng")
 TRAINS = adapters.TRAINS | {"is_train": True, "eval": False}
@@ -80,13 +80,15 @@ def experiment(
         less, and under other usual names ("rngs", "training", "deterministic", ...).
     loss: (outputs, targets) -> a number, or one per example
     optimizer: an optax transformation; or step: (state, batch, key) -> (state, loss), with state
-    train, validation: (inputs, targets), examples along the first axis; or batches: (epoch) ->
-        iterator of (inputs, targets), the order in which the program sees them
+    train, validation: (inputs, targets), one array each, examples along the first axis (what has
+        several parts is packed into one, and taken apart in apply and loss); or batches: (epoch)
+        -> iterator of (inputs, targets), the order in which the program sees them
     metric: (outputs, targets) -> a number; schedule: (step) -> rate, as the optimiser uses it
     num_steps, batch_size: what is planned
     augment: (key, inputs, targets) -> (inputs, targets), or (key, inputs) -> inputs
     frozen: names in the paths of those weights that are meant to stay as they are
-    task: "classification", "regression" or "next_token"; read off the targets when not given
+    task: "classification", "regression", "next_token", or "other", whose outputs the loss alone
+        understands; read off the targets, outputs and loss when not given
 
     Everything may be left out; what is not given is not judged. UserError says what does not fit.
     """
@@ -140,6 +142,14 @@ def _arrays(name: str, given: Any) -> Arrays | None:
         inputs, targets = given
     except (TypeError, ValueError) as error:
         raise UserError(f"{name}= must be a pair (inputs, targets).") from error
+    for part in (inputs, targets):
+        if isinstance(part, dict | tuple) or (
+            isinstance(part, list) and any(np.ndim(each) for each in part)
+        ):
+            raise UserError(
+                f"{name}= must be two arrays, inputs and targets; pack the {len(part)} parts of a "
+                f"{type(part).__name__} into one array, and take it apart in apply or loss."
+            )
     try:
         inputs, targets = np.asarray(inputs), np.asarray(targets)
     except ValueError as error:

@@ -14,7 +14,7 @@ from recipe_jax.probes.outcomes import interval
 from recipe_jax.types import Finding
 
 ROW = "REG2"
-LEFT, HURTS = 0.35, 0.15
+LEFT, NOTHING, HURTS = 0.35, 0.1, 0.15
 
 
 def diagnose(facts: Facts) -> Iterator[Finding]:
@@ -68,6 +68,9 @@ def _answers(facts: Facts, augmented: Any) -> Iterator[Finding]:
         as_numpy(answers), as_numpy(train.targets)
     ):
         return  # labels are changed too, as mixup does
+    if facts.known is None or facts.known.tokens:
+        yield from _by_training(facts)
+        return
     known = simple.of_changed(facts, changed)
     raw = float(facts.simple.out_of_fold.mean())
     told = (
@@ -77,7 +80,7 @@ def _answers(facts: Facts, augmented: Any) -> Iterator[Finding]:
     hurts = _hurts(facts)
     if hurts is not None:
         told += f"; without augmentation held-out skill changes by {hurts:+.2f}"
-    harmful = hurts is not None and hurts > HURTS
+    harmful = known < NOTHING * raw if hurts is None else hurts > HURTS
     if raw < 0.2 or (known > LEFT * raw and not harmful):
         yield healthy("augmentation_keeps", f"{told}.", row=ROW)
         return
@@ -89,6 +92,26 @@ def _answers(facts: Facts, augmented: Any) -> Iterator[Finding]:
         row=ROW,
         certainty="statistical",
         warn=not harmful,
+        explains=("F8", "E11", "E2"),
+    )
+
+
+def _by_training(facts: Facts) -> Iterator[Finding]:
+    """Where no simple model can be asked: whether training without augmentation does better."""
+    hurts = _hurts(facts)
+    if hurts is None:
+        raise NotGiven("augmentation can be judged by training alone, which was not done")
+    told = f"Without augmentation held-out skill changes by {hurts:+.2f}"
+    if hurts <= HURTS:
+        yield healthy("augmentation_keeps", f"{told}.", row=ROW)
+        return
+    yield fault(
+        "augmentation_keeps",
+        "B5",
+        f"{told}: it destroys what the targets say.",
+        "Move targets as inputs are moved, and look at augmented examples beside them.",
+        row=ROW,
+        certainty="statistical",
         explains=("F8", "E11", "E2"),
     )
 

@@ -13,7 +13,7 @@ from recipe_jax.probes import trace
 from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
 from recipe_jax.types import Finding
 
-OFF, STEADY = 0.3, 0.05
+OFF, STEADY, MISSING = 0.3, 0.05, 0.03
 SIZES = (3e-4, 1e-3, 3e-3)
 """Changes of the loss, as shares of it, that a step is made for: a slope is the same at all."""
 CHECK = "gradient_truth"
@@ -42,12 +42,17 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     worst, where = 1.0, ""
     for i, (name, norm) in enumerate(zip(facts.names, norms)):
         if norm < 1e-2 * total:
+            if norm and _missing(value, learnt, gradient, i, total=total, loss=loss) > MISSING:
+                worst, where = float("inf"), name
+                break
             continue
         ratios = [_ratio(value, learnt, gradient, i, size * max(loss, 0.1)) for size in SIZES]
         steady = max(ratios) - min(ratios) < STEADY * max(abs(ratios[0]), 0.5)
         if steady and abs(ratios[0] - 1) > abs(worst - 1):
             worst, where = ratios[0], name
     told = f"The loss changes by {worst:.2f} times what the gradient says"
+    if not np.isfinite(worst):
+        told = "The loss changes far more than the gradient says"
     if abs(worst - 1) < OFF:
         yield healthy(CHECK, f"{told}, at worst.", row="SKEL14")
         return
@@ -63,6 +68,27 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         certainty="exact",
         explains=("E10", "F8", "E2", "E11", "C10", "C13", "D1", "E1"),
     )
+
+
+def _missing(
+    value: Any, learnt: list[Any], gradient: list[Any], place: int, *, total: float, loss: float
+) -> float:
+    """Slope of the loss along an array's small gradient that the gradient does not tell, as a share
+    of the whole gradient; the smallest of several steps, since a slope is the same at all."""
+    slope = as_numpy(gradient[place])
+    norm = float(np.sqrt((slope**2).sum()))
+    found = []
+    for size in SIZES:
+        length = size * max(loss, 0.1) / total
+
+        def at(sign: float, length: float = length) -> float:
+            moved = [*learnt]
+            step = sign * length / norm * slope
+            moved[place] = (learnt[place] + step).astype(learnt[place].dtype)
+            return float(value(moved))
+
+        found.append(abs((at(1.0) - at(-1.0)) / (2 * length) - norm) / total)
+    return min(found)
 
 
 def _operations(facts: Facts) -> set[str]:

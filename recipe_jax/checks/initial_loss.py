@@ -10,7 +10,7 @@ from scipy import special
 
 from recipe_jax.checks._telling import fault, healthy
 from recipe_jax.probes import trace
-from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
+from recipe_jax.probes.facts import Facts, NotGiven, as_numpy, joined
 from recipe_jax.types import Finding
 
 ROW = "SKEL1"
@@ -22,8 +22,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     """C2: outputs begin far too wide; C3: they ignore a prior that is far from even."""
     facts.given("init", "apply")
     inputs = facts.train.inputs[:256]
-    outputs = as_numpy(facts.forward(facts.variables, inputs, facts.key, False)[0])
-    meaning = facts.meaning
+    outputs = joined(facts.forward(facts.variables, inputs, facts.key, False)[0])
     if not np.isfinite(outputs).all():
         bad = float((~np.isfinite(outputs)).mean())
         yield fault(
@@ -36,8 +35,9 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         )
         return
     facts.same_scale()
+    meaning = facts.meaning
     if meaning.kind == "values":
-        width = outputs.reshape(len(outputs), -1).std(0) / np.sqrt(meaning.variance)
+        width = outputs.reshape(len(outputs), -1).std(0) / meaning.deviation
         spread, unit = float(width.max()), "deviations of the targets"
     elif facts.form == "logits":
         centred = outputs - (outputs.mean(-1, keepdims=True) if meaning.kind == "classes" else 0)
@@ -100,12 +100,7 @@ def _prior(facts: Facts, outputs: np.ndarray) -> Iterator[Finding]:
     """C3: how much of the loss at the start a bias would save."""
     meaning = facts.meaning
     if meaning.kind == "values":
-        saved = float(
-            np.max(
-                np.abs(outputs.reshape(len(outputs), -1).mean(0) - meaning.prior)
-                / np.sqrt(meaning.variance)
-            )
-        )
+        saved = meaning.away(outputs.reshape(len(outputs), -1).mean(0))
         told = f"Outputs begin {saved:.2f} deviations away from the mean of the targets"
         bad, far = saved > 2.0, saved > 4.0 and not _scaled(facts)
     elif meaning.tokens:

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import special
 
 from recipe_jax.checks._telling import fault, healthy, percent
+from recipe_jax.probes import simple as simple_models
 from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
 from recipe_jax.probes.outcomes import LEAST_SKILL, interval
 from recipe_jax.types import Finding
@@ -117,13 +118,19 @@ def _noise(facts: Facts) -> Iterator[Finding]:
 
 
 def _refuted(facts: Facts, share: float) -> bool:
-    """Whether the program gets more held-out labels right than so much noise would let it."""
+    """Whether the program gets more held-out labels right than so much noise would let it, and
+    those contradict their neighbours as often: then neighbours are no judges here."""
     try:
-        own = _own(facts)
+        own, guesses = _own(facts), simple_models.of_held_out(facts)
     except NotGiven:
         return False
+    if own is None or guesses is None:
+        return False
+    labels = facts.meaning.labels(facts.validation.targets).ravel()
+    sure = guesses.max(-1) >= AGREED
+    held = float((guesses.argmax(-1) != labels)[sure].mean()) if sure.any() else 0.0
     top = float(facts.meaning.prior.max())
-    return own is not None and own[1] > (1 - share - top) / max(1 - top, 1e-6)
+    return held > 0.6 * share and own[1] > (1 - share - top) / max(1 - top, 1e-6)
 
 
 def _evenness(confusion: np.ndarray) -> float:

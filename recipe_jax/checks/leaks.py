@@ -12,13 +12,17 @@ from recipe_jax.types import Finding
 ALL = 0.98
 FEW = 3
 MOST = 2000
+MOST_COLUMNS, OF_CATEGORIES = 32, 0.9
 
 
 def diagnose(facts: Facts) -> Iterator[Finding]:
     """A14: a feature that is the target under another name, or the number of the row."""
     meaning = facts.meaning
-    if meaning.tokens or not facts.float_inputs:
-        raise NotGiven("inputs are tokens")
+    if meaning.tokens:
+        raise NotGiven("every position of a sequence is a target of its own")
+    if not facts.float_inputs:
+        yield from _categories(facts)
+        return
     inputs = as_numpy(facts.train.inputs)
     flat = inputs.reshape(len(inputs), -1)
     if not 2 <= flat.shape[1] <= MOST or not np.isfinite(flat).all():
@@ -58,6 +62,48 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         )
     else:
         yield healthy("leaking_feature", f"{summary}.", row="DATA10")
+
+
+def _categories(facts: Facts) -> Iterator[Finding]:
+    """Columns of whole numbers: how well the mean target of each number tells targets left out."""
+    inputs, meaning = np.asarray(facts.train.inputs), facts.meaning
+    if inputs.ndim != 2 or inputs.shape[1] > MOST_COLUMNS:
+        raise NotGiven("inputs are tokens")
+    if meaning.kind == "values":
+        answers = as_numpy(facts.train.targets).reshape(len(inputs), -1)
+    else:
+        labels = meaning.labels(facts.train.targets).ravel()
+        if len(labels) != len(inputs):
+            raise NotGiven("an example has several labels")
+        answers = np.eye(int(labels.max()) + 1)[np.maximum(labels, 0)]
+    told = np.array([_by_number(column, answers) for column in inputs.T])
+    best = int(told.argmax())
+    summary = f"The column that tells most, {best}, explains {told[best]:.1%} of the target"
+    alone = told[best] > OF_CATEGORIES and np.sort(told)[-2:][0] < 0.5 * told[best]
+    if len(told) < 2 or not alone:
+        yield healthy("leaking_feature", f"{summary}.", row="DATA10")
+        return
+    yield fault(
+        "leaking_feature",
+        "A14",
+        f"{summary}, no other half as much: it looks like the answer under another name.",
+        f"Leave column {best} out, unless it is known before the answer is.",
+        row="DATA10",
+        certainty="statistical",
+        features=np.array([best]),
+    )
+
+
+def _by_number(column: np.ndarray, answers: np.ndarray) -> float:
+    """Share of the targets' variance that the numbers of a column explain, examples left out."""
+    _, place = np.unique(column, return_inverse=True)
+    counts = np.bincount(place)[place][:, None]
+    if (counts == 1).mean() > 0.5:
+        return 0.0
+    sums = np.stack([np.bincount(place, each) for each in answers.T], 1)[place]
+    left_out = (sums - answers) / np.maximum(counts - 1, 1)
+    error = np.where(counts > 1, np.square(answers - left_out), answers.var(0))
+    return float(1 - error.mean(0).sum() / max(answers.var(0).sum(), 1e-12))
 
 
 def _classes(flat: np.ndarray, labels: np.ndarray) -> np.ndarray:

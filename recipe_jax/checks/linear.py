@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recipe_jax.checks._telling import fault, healthy
-from recipe_jax.probes.facts import Facts, NotGiven, as_numpy, joined
+from recipe_jax.probes.facts import Facts, NotGiven, joined
 from recipe_jax.types import Finding
 
 TOLERANCE = 1e-3
@@ -23,7 +23,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     layers = _layers(facts)
     # Small inputs see any activation as a line: these are large, and so are the weights.
     inputs = 10 * (inputs - inputs.mean()) / max(float(inputs.std()), 1e-30)
-    off = max(_bent(facts, inputs, scale) for scale in (0.5, 3.0))
+    off = float(np.max([_bent(facts, inputs, scale) for scale in (0.5, 3.0)]))
     told = f"Outputs of sums of inputs differ from sums of outputs by {off:.2g} deviations"
     if not np.isfinite(off):
         raise NotGiven("outputs are not finite")
@@ -49,7 +49,11 @@ def _bent(facts: Facts, inputs: np.ndarray, scale: float) -> float:
 
     def outputs(each: np.ndarray) -> np.ndarray:
         found = joined(facts.forward(variables, jnp.asarray(each), facts.key, False)[0])
-        if facts.known is not None and facts.form == "probabilities" and facts.known.kind == "classes":
+        if (
+            facts.known is not None
+            and facts.form == "probabilities"
+            and facts.known.kind == "classes"
+        ):
             found = np.log(np.maximum(found, 1e-30))
             found = found - found[..., :1]
         return found

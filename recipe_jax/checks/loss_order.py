@@ -7,6 +7,7 @@ import numpy as np
 
 from recipe_jax.checks._telling import fault, healthy
 from recipe_jax.checks.loss_reading import what_it_reads
+from recipe_jax.probes import by_loss
 from recipe_jax.probes.facts import Facts, as_numpy
 from recipe_jax.types import Finding
 
@@ -18,6 +19,9 @@ WEIGHTS = 50.0
 def diagnose(facts: Facts) -> Iterator[Finding]:
     """D1: the sign; D6: a loss of another task; D7: smoothing, weights and masks; D8: no slope."""
     facts.given("loss", "apply")
+    if facts.known is None:
+        yield from _bottom(facts)
+        return
     facts.same_scale()
     meaning = facts.meaning
     shape, targets = np.shape(facts.outputs), facts.batch.targets
@@ -77,6 +81,23 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         yield from _values(facts, right, worse)
     else:
         yield from _certainty(facts)
+
+
+def _bottom(facts: Facts) -> Iterator[Finding]:
+    """Of outputs of unknown meaning: whether the loss has a bottom."""
+    if not by_loss.endless(facts):
+        yield healthy("loss_order", "The loss of outputs alone has a lowest value.", row=ROW)
+        return
+    yield fault(
+        "loss_order",
+        "D1",
+        "The loss falls without end, in proportion to the outputs.",
+        "Turn the sign of the loss, or of the term that falls; are logits taken for logarithms of "
+        "probabilities?",
+        row=ROW,
+        certainty="statistical",
+        explains=("F8", "E10", "D7", "D6", "G1", "E1", "D5", "C9", "C8"),
+    )
 
 
 def _others(facts: Facts) -> np.ndarray:

@@ -39,6 +39,15 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             row=ROW,
         )
         return
+    if _reversed(facts, perfect, targets):
+        yield fault(
+            "metric_follows",
+            "F4",
+            f"{told}: outputs that say the opposite are the better ones for it.",
+            "Look at argmin and argmax, at signs and at thresholds.",
+            row=ROW,
+        )
+        return
     mixed = _metric(facts, half, targets)
     low, high = min(right, others.mean()), max(right, others.mean())
     if not low - 1e-6 <= mixed <= high + 1e-6:
@@ -66,6 +75,20 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         )
         return
     yield healthy("every_example_counts", "It does not depend on their order.", row=ROW)
+
+
+def _reversed(facts: Facts, perfect: np.ndarray, targets: np.ndarray) -> bool:
+    """Of three classes or more: outputs with the sign turned are all wrong, as are those that are
+    sure of another class; a metric for which only the former are far from perfect reads the lowest
+    output."""
+    meaning = facts.meaning
+    if meaning.kind != "classes" or facts.form != "logits" or perfect.shape[-1] < 3:
+        return False
+    right = _metric(facts, perfect, targets)
+    opposite = _metric(facts, -perfect, targets)
+    other = _metric(facts, np.roll(perfect, 1, axis=-1), targets)
+    far = abs(opposite - right)
+    return bool(np.isfinite([right, opposite, other]).all()) and abs(other - right) < 0.5 * far
 
 
 def _metric(facts: Facts, outputs: Any, targets: Any) -> float:

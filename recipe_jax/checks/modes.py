@@ -51,6 +51,8 @@ def _evaluation(facts: Facts) -> Iterator[Finding]:
         if on_inputs
         else "Pass train=False on to every layer that is random.",
         row=ROW,
+        # What is drawn at random on purpose gives several outputs, as an autoencoder's do.
+        warn=not on_inputs and facts.known is None,
         explains=("F3", "B6", "C16", "F8", "C17", "A13"),
     )
 
@@ -79,6 +81,8 @@ def _masks(facts: Facts) -> Iterator[Finding]:
     if not set(RANDOM).intersection(_operations(facts, True)):
         return
     one, other = (_outputs(facts, key, True) for key in _keys())
+    if not np.isfinite(one).any():
+        raise NotGiven("outputs are not finite")
     still = _outputs(facts, facts.key, False)
     after = facts.forward(facts.variables, facts.batch.inputs, facts.key, True)[1]
     again = joined(facts.forward(after, facts.batch.inputs, facts.key, True)[0])

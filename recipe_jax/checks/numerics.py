@@ -9,10 +9,11 @@ import numpy as np
 
 from recipe_jax.checks._telling import fault, healthy
 from recipe_jax.probes import trace
-from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
+from recipe_jax.probes.facts import Facts, NotGiven, as_numpy, joined
 from recipe_jax.types import Finding
 
 ROW = "SKEL18"
+MOST_NUMBERS, MOST_COLUMNS = 64, 16
 
 
 def diagnose(facts: Facts) -> Iterator[Finding]:
@@ -20,6 +21,8 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     sums in whole numbers of eight bits."""
     facts.given("apply")
     yield from _indices(facts)
+    if not facts.float_inputs:
+        yield from _merged(facts)
     yield from _eight_bits(facts)
     if facts.program.loss is not None:
         yield from _gradient(facts)
@@ -131,6 +134,44 @@ def _indices(facts: Facts) -> Iterator[Finding]:
         row="SKEL4",
         explains=("G1", "F8", "C12", "C13", "A7", "A2"),
     )
+
+
+def _merged(facts: Facts) -> Iterator[Finding]:
+    """G6: numbers of tokens, or categories, that are taken for one another before they are read."""
+    inputs = np.array(facts.batch.inputs)
+    if inputs.ndim != 2 or len(inputs) < 2:
+        return
+    columns = range(inputs.shape[1]) if inputs.shape[1] <= MOST_COLUMNS else [0]
+    for column in columns:
+        everywhere = inputs.shape[1] > MOST_COLUMNS
+        seen = np.asarray(facts.train.inputs)
+        used = np.unique(seen if everywhere else seen[:, column])
+        if not 3 <= len(used) <= MOST_NUMBERS:
+            continue
+        found = []
+        for number in used:
+            changed = np.repeat(inputs[:1], len(inputs), 0)
+            changed[:, slice(None) if everywhere else column] = number
+            found.append(
+                joined(facts.forward(facts.scattered(0.1), changed, facts.key, False)[0])[0]
+            )
+        outputs = np.stack([each.ravel() for each in found])
+        # The highest numbers, as clipping leaves them.
+        alike = (outputs == outputs[-1]).all(1)
+        if alike.all() or alike.sum() < 2 or not alike[-int(alike.sum()) :].all():
+            continue
+        first = used[len(used) - int(alike.sum())]
+        where = "" if everywhere else f" of column {column}"
+        yield fault(
+            "merged_numbers",
+            "G6",
+            f"The numbers from {first} to {used[-1]}{where} give the same outputs: they are taken "
+            "for one.",
+            "Make the table as large as the highest number, and do not clip.",
+            row="SKEL4",
+            explains=("F8", "C12", "C13", "A2", "E11"),
+        )
+        return
 
 
 def _eight_bits(facts: Facts) -> Iterator[Finding]:

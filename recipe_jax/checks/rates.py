@@ -1,12 +1,13 @@
 """Is the learning rate in the range in which the program learns?"""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from recipe_jax.checks._telling import fault, healthy
 from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
-from recipe_jax.probes.outcomes import interval, until
+from recipe_jax.probes.outcomes import LEAST_SKILL, interval, until
 from recipe_jax.probes.runs import FACTORS, Lane
 from recipe_jax.types import Finding
 
@@ -33,6 +34,11 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     least = max(under, key=under.__getitem__)
     lower = under[least]
     jumps = not normal.finite or _rising(normal)
+    if not jumps and own >= LOST * lower:
+        # The best look may be early luck: a rate too high ends worse, on what it trains on as well.
+        ends, least = _ends(lanes, planned)
+        if _worse(ends, "normal", least):
+            own, lower = ends["normal"][0], ends[least][0]
     if lower > 0.2 and (
         not normal.finite or (own < LOST * lower and (jumps or lower - own > 0.25))
     ):
@@ -63,20 +69,53 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             row=ROW,
             certainty="statistical" if crawls and short else "heuristic",
             warn=not (crawls and short and planned is not None),
-            explains=("F8", "E11", "C10"),
+            explains=("F8", "E11"),
+        )
+        return
+    ratio = _size(facts, normal)
+    if ratio is not None and ratio <= TINY and max(own, *skills.values()) < LEAST_SKILL:
+        yield fault(
+            CHECK,
+            "E2",
+            f"{told}; a step changes the weights by {ratio:.1e} of their size.",
+            "Raise the rate: a thousandth of the weights a step is usual.",
+            row=ROW,
+            certainty="heuristic",
+            explains=("F8", "E11"),
         )
         return
     yield healthy(CHECK, f"{told}.", row=ROW)
 
 
-def _own_rate(facts: Facts, lane: Lane) -> Iterator[Finding]:
-    """Of a step of the program's own, whose rate cannot be changed: how large its updates are."""
+def _size(facts: Facts, lane: Lane) -> float | None:
+    """Median size of an update beside that of the weights; None where nothing moves."""
     leaves = [as_numpy(leaf).ravel() for leaf in facts.learnt(facts.variables)]
     size = float(np.linalg.norm(np.concatenate(leaves)))
     moving = lane.sizes[np.isfinite(lane.sizes) & (lane.sizes > 0)]
-    if not len(moving) or not size:
+    return float(np.median(moving)) / size if len(moving) and size else None
+
+
+def _ends(lanes: dict[str, Lane], planned: int | None) -> tuple[dict[str, Any], str]:
+    """((skill on held-out, on training examples) at the planned end, and which lower rate is best
+    there)."""
+    ends = {}
+    for name, lane in lanes.items():
+        if name == "normal" or FACTORS.get(name, 1.0) < 1:
+            last = np.flatnonzero(lane.looks <= max(planned or lane.looks[-1], lane.looks[0]))[-1]
+            rows = slice(max(1, last - 2), last + 1)
+            ends[name] = (float(lane.held_out[rows].mean()), float(lane.trained[rows].mean()))
+    return ends, max(ends.keys() - {"normal"}, key=lambda name: ends[name][0])
+
+
+def _worse(ends: dict[str, Any], one: str, other: str) -> bool:
+    return ends[one][0] < LOST * ends[other][0] and ends[one][1] < ends[other][1]
+
+
+def _own_rate(facts: Facts, lane: Lane) -> Iterator[Finding]:
+    """Of a step of the program's own, whose rate cannot be changed: how large its updates are."""
+    ratio = _size(facts, lane)
+    if ratio is None:
         raise NotGiven("no step changes the weights")
-    ratio = float(np.median(moving)) / size
     told = f"A step changes the weights by {ratio:.1e} of their size"
     if TINY < ratio < HUGE and lane.finite:
         yield healthy(CHECK, f"{told}.", row=ROW)

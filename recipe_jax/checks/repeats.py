@@ -36,7 +36,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             row="DATA5",
             certainty="heuristic",
             warn=twice < NEARLY_ALL or natural,
-            explains=("F8", "E11"),
+            explains=("F8", "E11", "A13"),
         )
     else:
         yield healthy(

@@ -138,6 +138,7 @@ def _length(facts: Facts) -> Iterator[Finding]:
             row="OPT5",
             certainty="heuristic",
             warn=True,
+            explains=("F8", "E2", "E1"),
         )
     if steps is None:
         return

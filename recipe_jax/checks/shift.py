@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
+import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 from sklearn import linear_model, metrics, model_selection
 
 from recipe_jax.checks._telling import fault, healthy
-from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
-from recipe_jax.types import Finding
+from recipe_jax.probes.facts import Crashed, Facts, NotGiven, as_numpy, guarded
+from recipe_jax.types import Arrays, Finding
 
 LEVEL = 1e-6
 DISTANCE = 0.25
@@ -22,7 +23,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     if not facts.float_inputs:
         yield from _tokens(facts)
         return
-    own, other = (_flat(facts, split) for split in (facts.train, facts.validation))
+    own, other = (_flat(facts, split) for split in (_shown(facts), facts.validation))
     if len(other) < 8:
         raise NotGiven("there are fewer than 8 validation examples")
     distances, chance = _compare(own, other)
@@ -61,6 +62,24 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         yield targets
         return
     yield healthy("split_statistics", f"{told} of 1; nothing beyond chance.", row="DATA8")
+
+
+def _shown(facts: Facts) -> Arrays:
+    """Training examples as training shows them where augmentation makes them more like those of
+    validation, else as they are."""
+    if facts.program.augment is None:
+        return facts.train
+    try:
+        with guarded("augment"):
+            inputs, _ = facts.program.augment(facts.key, *map(jnp.asarray, facts.train))
+    except Crashed:
+        return facts.train
+    if np.shape(inputs) != facts.train.inputs.shape:
+        return facts.train
+    augmented = facts.train._replace(inputs=as_numpy(inputs))
+    other = _flat(facts, facts.validation)
+    far = [_compare(_flat(facts, each), other)[0].max() for each in (facts.train, augmented)]
+    return augmented if far[1] < far[0] else facts.train
 
 
 def _apart_together(facts: Facts) -> Finding | None:

@@ -35,7 +35,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         "keeps them alike.",
         "Draw the weights at random.",
         row=ROW,
-        explains=("F8", "C13", "E2", "E11", "C9", "C10", "C2", "C12", "E6", "C7", "C6"),
+        explains=("F8", "C13", "E2", "E11", "C9", "C10", "C2", "C12", "C7", "C6"),
         weights=alike,
     )
 

@@ -15,7 +15,8 @@ from recipe_jax.types import Finding
 
 ROW = "SKEL18"
 FIRST = 15
-UPHILL = -0.1
+UPHILL, FAR_UPHILL, FEW_NUMBERS = -0.1, -0.3, 32
+SELDOM = 0.5
 KEPT = 0.3
 
 
@@ -44,6 +45,8 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         return
     asked = [i for i in range(len(names)) if not frozen[i] and has_slope[i]]
     still = [i for i in asked if not moved[i]]
+    if all(low[i] for i in still) and _kept(facts, lane, low) <= KEPT:
+        still = []  # told as lost in rounding
     thawed = [i for i in range(len(names)) if frozen[i] and moved[i]]
     if still and finite:
         yield fault(
@@ -67,7 +70,8 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     else:
         yield healthy("weights_change", f"All {len(asked)} arrays change.", row=ROW)
     yield from _rounding(facts, lane, low)
-    yield from _direction(lane)
+    yield from _direction(facts, lane)
+    yield from _seldom(facts, lane)
     if facts.program.step is not None:
         yield from _own_step(facts)
 
@@ -90,14 +94,9 @@ def _moved(before: Any, after: Any) -> bool:
 def _rounding(facts: Facts, lane: runs.Lane, low: list[bool]) -> Iterator[Finding]:
     if not any(low) or not lane.finite:
         return
-    kept, count = 0, 0
-    for is_low, before, after in zip(low, facts.learnt(lane.begin), facts.learnt(lane.first)):
-        if is_low and before.ndim >= 2:
-            kept += int((as_numpy(before) != as_numpy(after)).sum())
-            count += before.size
-    share = kept / max(1, count)
+    share = _kept(facts, lane, low)
     told = f"Of weights of low precision {percent(share)} changed in {lane.looks[1]} steps"
-    if share > KEPT or not count:
+    if share > KEPT:
         yield healthy("rounding", f"{told}.", row="SKEL18")
         return
     yield fault(
@@ -111,14 +110,30 @@ def _rounding(facts: Facts, lane: runs.Lane, low: list[bool]) -> Iterator[Findin
     )
 
 
-def _direction(lane: runs.Lane) -> Iterator[Finding]:
+def _kept(facts: Facts, lane: runs.Lane, low: list[bool]) -> float:
+    """Share of the weights of low precision that the first steps changed."""
+    kept, count = 0, 0
+    for is_low, before, after in zip(low, facts.learnt(lane.begin), facts.learnt(lane.first)):
+        if is_low and before.ndim >= 2:
+            kept += int((as_numpy(before) != as_numpy(after)).sum())
+            count += before.size
+    return kept / count if count else 1.0
+
+
+def _direction(facts: Facts, lane: runs.Lane) -> Iterator[Finding]:
+    """E10: updates that point up the gradient, all together or those of one array."""
     agreements = lane.agreements[:FIRST]
     moving = np.isfinite(agreements) & (lane.sizes[:FIRST] > 0)
     if moving.sum() < 3:
         return
     mean = float(agreements[moving].mean())
-    told = f"The first updates point down the gradient by {mean:.2f} (cosine)"
-    if mean > UPHILL:
+    told = f"The cosine of the first updates and the negative gradient is {mean:.2f}"
+    each = lane.each[:FIRST][moving][:, :-1].mean(0)
+    weighed = [p for p, leaf in enumerate(facts.learnt(lane.begin)) if leaf.size >= FEW_NUMBERS]
+    lowest = min(weighed, key=lambda place: each[place], default=0)
+    if mean > UPHILL and each[lowest] < FAR_UPHILL and weighed:
+        told = f"{told}, but that of {facts.names[lowest]} alone {each[lowest]:.2f}"
+    elif mean > UPHILL:
         yield healthy("direction", f"{told}.", row=ROW)
         return
     yield fault(
@@ -128,6 +143,28 @@ def _direction(lane: runs.Lane) -> Iterator[Finding]:
         "Subtract the gradient: optax updates are added, and carry the minus already.",
         row=ROW,
         explains=("F8", "E1", "G1", "E2", "E11", "D1", "C9", "C8", "C10"),
+    )
+
+
+def _seldom(facts: Facts, lane: runs.Lane) -> Iterator[Finding]:
+    """E7: most steps change nothing, and nothing gathers their gradients."""
+    moving = float(np.mean(lane.sizes[np.isfinite(lane.sizes)] > 0))
+    optimizer = facts.program.optimizer
+    state = facts.program.state
+    if optimizer is not None:
+        state = optimizer.init(facts.optimised(facts.variables))
+    if moving > SELDOM or not moving or not lane.finite or _gathers(state):
+        return
+    yield fault(
+        "weights_change",
+        "E7",
+        f"Only {percent(moving)} of the steps change a weight, and the optimiser gathers no "
+        "gradients in between.",
+        "Use what every update returns, or gather gradients with optax.MultiSteps.",
+        row=ROW,
+        certainty="heuristic",
+        warn=True,
+        explains=("E2", "E11", "F8"),
     )
 
 
@@ -156,8 +193,19 @@ def _own_step(facts: Facts) -> Iterator[Finding]:
             row="SKEL17",
             explains=("E7",),
         )
+    elif _stale(said, own_values):
+        yield fault(
+            "fresh_loss",
+            "F7",
+            "The loss that step reports follows that of the weights as they are only in part, "
+            "and keeps a part of the first one.",
+            "Compute the loss with the weights as they are now.",
+            row="SKEL17",
+            certainty="statistical",
+        )
     names = [name for name, value in counts[0].items() if value == counts[-1][name]]
-    if names and len(names) == len(counts[0]):
+    # An optimiser that gathers gradients first counts seldom.
+    if names and changes and not _gathers(state):
         yield fault(
             "optimiser_state",
             "E6",
@@ -180,11 +228,26 @@ def _own_step(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _stale(said: np.ndarray, own: np.ndarray) -> bool:
+    """Whether what is reported is a mixture of the loss and of the loss at the start."""
+    if np.ptp(own) < 1e-2 * abs(own[0]) or np.ptp(said) == 0:
+        return False
+    slope, level = np.polyfit(own, said, 1)
+    fits = np.corrcoef(own, said)[0, 1] > 0.98
+    kept = abs(level - (1 - slope) * own[0]) < 0.1 * np.ptp(own)
+    return bool(fits and 0.1 < slope < 0.8 and kept)
+
+
+def _gathers(state: Any) -> bool:
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(state)]
+    return any("mini_step" in path for path in paths)
+
+
 def _counts(state: Any) -> dict[str, int]:
     found = {}
     for path, leaf in jax.tree.leaves_with_path(state):
         name = jax.tree_util.keystr(path)
         whole = hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.integer)
-        if whole and np.ndim(leaf) == 0 and name.endswith("count"):
+        if whole and np.ndim(leaf) == 0 and name.endswith(".count"):
             found[name] = int(leaf)
     return found

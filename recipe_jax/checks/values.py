@@ -71,8 +71,10 @@ def _finite(facts: Facts) -> Iterator[Finding]:
 def _stand_ins(facts: Facts) -> Iterator[Finding]:
     """A7: one value far from all others that occurs again and again, such as -999."""
     inputs = as_numpy(facts.all_train.inputs)
-    if not facts.float_inputs or inputs.ndim != 2:
+    if not facts.float_inputs or inputs.ndim not in (2, 3):
         return
+    # Of series every channel, at all times.
+    inputs = inputs.reshape(-1, inputs.shape[-1])
     named = []
     for column, values in enumerate(inputs.T):
         for extreme in (np.nanmin(values), np.nanmax(values)):
@@ -93,7 +95,7 @@ def _stand_ins(facts: Facts) -> Iterator[Finding]:
         "stand_ins",
         "A7",
         f"{len(named)} feature{'s' * (len(named) > 1)} hold one value far outside all others again "
-        f"and again: feature {column} is {value:g} in {count} examples.",
+        f"and again: feature {column} is {value:g} {count} times.",
         "This looks like a mark for missing values: impute them.",
         row="DATA4",
         certainty="statistical",
@@ -200,19 +202,16 @@ def _helps(facts: Facts) -> float | None:
 
 def _targets(facts: Facts) -> Iterator[Finding]:
     """A11: targets far from mean 0 and deviation 1, which the outputs begin at."""
-    mean, deviation = facts.meaning.prior, np.sqrt(facts.meaning.variance)
-    # Of many values those that hardly vary, such as the rim of an image, ask for nothing.
-    vary = deviation > 0.01 * deviation.max()
-    mean, deviation = mean[vary], deviation[vary]
-    off = float(np.max(np.abs(mean) / deviation))
+    mean, deviation = facts.meaning.prior, facts.meaning.deviation
+    off = facts.meaning.away(0.0)
     extreme = float(np.max(np.maximum(deviation, 1 / deviation)))
     told = f"Targets have mean {mean[0]:.3g} and deviation {deviation[0]:.3g}"
     if (off < 3 and extreme < 10) and not ((off >= 1.5 or extreme >= 4) and _lost(facts)):
         yield healthy("target_scale", f"{told}.", row="DATA3")
         return
     try:
-        outputs = as_numpy(facts.outputs).reshape(facts.batch_size, -1)[:, vary]
-        begins = float(np.max(np.abs(outputs.mean(0) - mean) / deviation))
+        outputs = as_numpy(facts.outputs).reshape(facts.batch_size, -1)
+        begins = facts.meaning.away(outputs.mean(0))
     except NotGiven:
         begins = off
     # An output whose bias begins at the mean needs no standardised target of its own.

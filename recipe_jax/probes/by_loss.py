@@ -19,6 +19,24 @@ FALLING = 0.02
 """Of all that was gained, in the last quarter of the way: then there is no bottom."""
 
 
+def endless(facts: Facts) -> bool:
+    """Whether the loss falls in proportion to how far outputs go: ten times as far, ten times as
+    much. A likelihood falls with the logarithm only."""
+    targets = jnp.asarray(facts.batch.targets)
+    outputs = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), facts.any_outputs)
+    moved, _ = _descend(facts, outputs, targets, lambda outputs: outputs)
+    begin = float(facts.compiled_loss(outputs, targets))
+
+    def beyond(times: float) -> float:
+        far = jax.tree.map(lambda a, b: a + times * (b - a), outputs, moved)
+        return begin - float(facts.compiled_loss(far, targets))
+
+    first, second, third = (beyond(times) for times in (10.0, 100.0, 1000.0))
+    return bool(np.isfinite([first, second, third]).all()) and (
+        first > 0 and second > 5 * first and third > 5 * second
+    )
+
+
 class Scale(NamedTuple):
     """What outputs are judged by.
 
@@ -38,7 +56,7 @@ def skill(facts: Facts, outputs: Any, targets: Any) -> np.ndarray:
     cost = costs(facts, outputs, targets, scale.groups)
     constant = _spread(scale.row, len(targets))
     gained = (costs(facts, constant, targets, scale.groups) - cost) / scale.unit
-    return np.maximum(np.where(np.isfinite(gained), gained, -10.0), -10.0)
+    return np.clip(np.where(np.isfinite(gained), gained, -10.0), -10.0, 10.0)
 
 
 def measure(facts: Facts) -> Scale:

@@ -355,6 +355,8 @@ class Facts:
     @functools.cached_property
     def usual_meaning(self) -> Meaning:
         """What targets and outputs of their form usually mean."""
+        if self.program.task == "other":
+            raise NotGiven("task='other': what targets and outputs mean is the program's own")
         outputs = self.outputs if self.program.apply is not None else None
         found = read(
             self.all_train, None if outputs is None else np.shape(outputs), self.program.task
@@ -414,7 +416,9 @@ class Facts:
         if self.usual_meaning.kind == "values":
             scale = float(np.sqrt(self.usual_meaning.variance).mean())
             rows = (begin.size // self.usual_meaning.classes, self.usual_meaning.classes)
-            begin = np.broadcast_to(self.usual_meaning.prior, rows).reshape(shape).astype(np.float32)
+            begin = (
+                np.broadcast_to(self.usual_meaning.prior, rows).reshape(shape).astype(np.float32)
+            )
         optimizer = optax.adam(optax.cosine_decay_schedule(0.3 * scale, 300))
 
         @jax.jit
@@ -485,7 +489,9 @@ def joined(outputs: Any) -> np.ndarray:
     """Outputs as one host array; several arrays of a tree side by side, a row an example."""
     if hasattr(outputs, "shape"):
         return as_numpy(outputs)
-    return np.concatenate([as_numpy(leaf).reshape(len(leaf), -1) for leaf in outputs_of(outputs)], 1)
+    return np.concatenate(
+        [as_numpy(leaf).reshape(len(leaf), -1) for leaf in outputs_of(outputs)], 1
+    )
 
 
 def outputs_of(outputs: Any) -> list[Any]:

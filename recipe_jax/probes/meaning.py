@@ -12,6 +12,8 @@ CERTAIN = 12.0
 CAUTION = 0.05
 """So much of the prior is mixed into every prediction before it is scored: one example that was
 certain and wrong does not outweigh all others."""
+FEW = 8
+"""So many values of an example are quantities of their own; more are one picture or series."""
 
 
 class Meaning(NamedTuple):
@@ -34,6 +36,20 @@ class Meaning(NamedTuple):
     variance: np.ndarray
     tokens: bool
     yes: np.ndarray = np.zeros(0)
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """(values,) standard deviations; of many values, as the pixels of an image are, that of all
+        of them together, since some hardly vary."""
+        if len(self.variance) <= FEW:
+            return np.sqrt(self.variance)
+        return np.full(len(self.variance), np.sqrt(self.variance.mean()))
+
+    def away(self, means: Any) -> float:
+        """How many deviations these means are from those of the targets; of few values the worst,
+        of many the root mean square."""
+        off = np.abs(means - self.prior) / self.deviation
+        return float(off.max() if len(self.variance) <= FEW else np.sqrt(np.mean(off**2)))
 
     def labels(self, targets: Any) -> np.ndarray:
         """Class numbers; negative where nothing is asked."""
@@ -143,7 +159,6 @@ class Meaning(NamedTuple):
         told = np.log(np.maximum(mixed, floor)) - np.log(np.maximum(prior[labels], 1e-3))
         by_chance = told / max(special.entr(prior).sum(), 1e-6)
         return by_class if by_class.mean() > by_chance.mean() else by_chance
-
 
     def _yes_or_no(self, chances: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The same for several answers, each beside its own frequency."""

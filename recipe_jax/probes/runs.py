@@ -41,6 +41,7 @@ class Lane(NamedTuple):
 
     losses, norms, sizes, agreements: (steps,) training loss of the batch; norms of gradient and of
     update; how far the update points down the gradient (cosine of update and negative gradient)
+    each: (steps, arrays) the same cosine of every learnt array by itself
     looks: steps after which it was looked at
     held_out, trained: (looks, examples) skill on both kinds of examples (Facts.skill)
     held_loss: (looks,) the program's own loss of the held-out examples
@@ -51,6 +52,7 @@ class Lane(NamedTuple):
     norms: np.ndarray
     sizes: np.ndarray
     agreements: np.ndarray
+    each: np.ndarray
     looks: np.ndarray
     held_out: np.ndarray
     trained: np.ndarray
@@ -227,11 +229,20 @@ def _step(facts: Facts) -> Callable[..., Any]:
         # Where apply gives no variables back, what it carries is as before.
         pairs = list(zip(gradient, facts.learnt(result), facts.learnt(variables)))
         update = [(b.astype(jnp.float32) - a.astype(jnp.float32)) for _, b, a in pairs]
-        dot = -sum(jnp.vdot(g.astype(jnp.float32), u) for (g, _, _), u in zip(pairs, update))
-        norm, size = _norm(gradient), _norm(update)
-        return (result, opt_state), (loss, norm, size, dot / jnp.maximum(norm * size, 1e-30))
+        return (result, opt_state), (loss, *_directions(gradient, update))
 
     return step
+
+
+def _directions(gradient: Sequence[Any], update: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
+    """(norm of the gradient, of the update, cosine of update and negative gradient, that of each
+    array)."""
+    dots = [-jnp.vdot(g.astype(jnp.float32), u) for g, u in zip(gradient, update)]
+    lengths = [_norm([g]) * _norm([u]) for g, u in zip(gradient, update)]
+    norm, size = _norm(gradient), _norm(update)
+    whole = sum(dots, jnp.float32(0.0)) / jnp.maximum(norm * size, 1e-30)
+    each = [dot / jnp.maximum(length, 1e-30) for dot, length in zip(dots, lengths)]
+    return norm, size, whole, jnp.stack([*each, jnp.float32(0.0)])
 
 
 def _changed(inputs: Any, shown: Shown) -> Any:
@@ -482,18 +493,15 @@ def _with_step(facts: Facts) -> dict[str, Lane]:
             own, loss = step(own, batch, jax.random.fold_in(facts.key, int(number)))
             after = variables_in(facts, own)
             before = facts.learnt(variables)
-            size, norm, agreement = jnp.float32(0), jnp.float32(jnp.nan), jnp.float32(jnp.nan)
             update = [b - a for a, b in zip(before, facts.learnt(after))]
-            size = _norm(update)
+            unknown = jnp.float32(jnp.nan)
+            told = unknown, _norm(update), unknown, jnp.full(len(update) + 1, jnp.nan)
             if number < 30:
                 key = jax.random.fold_in(facts.key, int(number))
-                _, slope = gradient(before, variables, *batch, key)
-                norm = _norm(slope)
-                dot = -sum(jnp.vdot(g, u) for g, u in zip(slope, update))
-                agreement = dot / jnp.maximum(norm * size, 1e-30)
+                told = _directions(gradient(before, variables, *batch, key)[1], update)
             variables = after
             mean = jnp.mean(jnp.asarray(loss, jnp.float32))
-            seen.append(tuple(float(x) for x in (mean, norm, size, agreement)))
+            seen.append(tuple(np.asarray(x) for x in (mean, *told)))
         return (variables, own, None), tuple(np.array(column) for column in zip(*seen))
 
     look = jax.jit(functools.partial(_outputs, facts))

@@ -188,6 +188,14 @@ def _neighbours(
     return answers[places].mean(1)
 
 
+def of_held_out(facts: Facts) -> np.ndarray | None:
+    """(m, k) the neighbours' answers for validation; None without validation."""
+    held = facts.simple.held_features
+    if held is None:
+        return None
+    return _neighbours(facts.simple.features, held, facts.simple.answers, itself=False)
+
+
 def of_changed(facts: Facts, inputs: np.ndarray) -> float:
     """Mean skill of the neighbours for training examples whose inputs were changed, each itself
     among those that may be found."""
