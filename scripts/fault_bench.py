@@ -334,7 +334,7 @@ def report(records: dict[str, Record], kills: dict[str, Record]) -> tuple[float,
         print(f"  {each['case']} {each.get('subject', '')}  {each.get('error', '')}")
         for check, fault, _, summary in told:
             print(f"    {fault} {check}: {summary}")
-    harmless = sum(each.get("applies") and not each.get("killed") for each in kills.values())
+    harmless = sum(bool(each.get("applies")) and not each.get("killed") for each in kills.values())
     print(f"\nwithout harm, not counted: {harmless} planted faults")
     detection = len(found) / len(harmful) if harmful else 1.0
     return detection, len(alarms) / len(well) if well else 0.0

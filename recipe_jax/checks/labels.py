@@ -130,7 +130,7 @@ def _refuted(facts: Facts, share: float) -> bool:
     sure = guesses.max(-1) >= AGREED
     held = float((guesses.argmax(-1) != labels)[sure].mean()) if sure.any() else 0.0
     top = float(facts.meaning.prior.max())
-    return held > 0.6 * share and own[1] > (1 - share - top) / max(1 - top, 1e-6)
+    return held > 0.85 * share and own[0] > (1 - share - top) / max(1 - top, 1e-6)
 
 
 def _evenness(confusion: np.ndarray) -> float:
