@@ -36,9 +36,11 @@ def init(key, sizes=(FEATURES, 16, CLASSES)):
     ]
 
 
-def mlp(variables, inputs, activation=jax.nn.relu):
+def mlp(variables, inputs, activation=jax.nn.relu, first=0):
+    """first: the layers before the last one from which on; before them inputs went already."""
     *hidden, last = variables
-    for layer in hidden:
+    inputs = activation(inputs) if first else inputs
+    for layer in hidden[first:]:
         inputs = activation(inputs @ layer["w"] + layer["b"])
     return inputs @ last["w"] + last["b"]
 
@@ -284,6 +286,133 @@ def forgetful(inner):
     )
 
 
+def several(inputs):
+    """Three answers of yes or no to every example."""
+    return (inputs[:, :3] + inputs[:, 3:] > 0).astype(np.float32)
+
+
+def distances(variables, inputs):
+    """Of pairs, how far apart what becomes of them is."""
+    one, two = (mlp(variables, part) for part in jnp.split(inputs, 2, axis=1))
+    return jnp.sqrt(jnp.sum(jnp.square(one - two), -1) + 1e-6)
+
+
+def pairs():
+    inputs, labels = blobs(count=2 * COUNT)
+    same = (labels[:COUNT] == labels[COUNT:]).astype(np.float32)
+    return np.c_[inputs[:COUNT], inputs[COUNT:]], same
+
+
+def near(outputs, same):
+    far = jnp.maximum(0.0, 2.0 - outputs) ** 2
+    return jnp.mean(same * outputs**2 + (1 - same) * far)
+
+
+def two_views(variables, inputs):
+    made = jnp.stack([mlp(variables, part) for part in jnp.split(inputs, 2, axis=1)], 1)
+    return made / (jnp.sqrt(jnp.sum(jnp.square(made), -1, keepdims=True) + 1e-6))
+
+
+def contrast(outputs, _):
+    """Each view's partner among those of the batch."""
+    alike = 8 * outputs[:, 0] @ outputs[:, 1].T
+    return optax.softmax_cross_entropy_with_integer_labels(alike, jnp.arange(len(alike))).mean()
+
+
+def likelihood(outputs, targets):
+    """Normal, the logarithm of the variance predicted beside the mean."""
+    mean, log_variance = outputs[:, :1], outputs[:, 1:]
+    return 0.5 * jnp.mean(jnp.square(targets - mean) * jnp.exp(-log_variance) + log_variance)
+
+
+def by_optimiser_first(given):
+    """A state whose averages come before the weights, and have their form."""
+    inner, (weights, opt_state) = given["step"], given["state"]
+
+    def step(state, batch, key):
+        (weights, opt_state), loss = inner((state["weights"], state["adam"]), batch, key)
+        return {"adam": opt_state, "weights": weights}, loss
+
+    return given | {"step": step, "state": {"adam": opt_state, "weights": weights}}
+
+
+def stale(given):
+    """Reports, in part, the loss of the weights that it began with."""
+    inner, begin = given["step"], given["state"][0]
+
+    def step(state, batch, key):
+        state, loss = inner(state, batch, key)
+        return state, 0.5 * (loss + cross_entropy(mlp(begin, batch[0]), batch[1]))
+
+    return given | {"step": step}
+
+
+def wandering(count=COUNT):
+    """A series and what it is next, in the order of time."""
+    time = np.arange(count + FEATURES)
+    series = np.sin(time / 9) + 0.5 * np.sin(time / 23 + 1)
+    series += 0.1 * np.random.default_rng(8).normal(size=len(time))
+    inputs = np.stack([series[i : i + count] for i in range(FEATURES)], 1)
+    return inputs.astype(np.float32), series[FEATURES:, None].astype(np.float32)
+
+
+def categories(count=COUNT):
+    """Three columns of few numbers, and a noisy quantity."""
+    draw = np.random.default_rng(9)
+    inputs = draw.integers(0, 6, (count, 3))
+    effects = draw.normal(size=(3, 6))
+    targets = effects[np.arange(3), inputs].sum(1, keepdims=True)
+    targets = targets / targets.std() + 0.3 * draw.normal(size=targets.shape)
+    return inputs.astype(np.int32), targets.astype(np.float32)
+
+
+def noise(inputs, key, train):
+    return inputs + 0.1 * jax.random.normal(key, inputs.shape) if train else inputs
+
+
+@jax.custom_vjp
+def faintly(x):
+    return x
+
+
+faintly.defvjp(lambda x: (x, None), lambda _, g: (0.001 * g[::-1],))
+
+
+def first_uphill():
+    return optax.stateless(
+        lambda updates, _: [jax.tree.map(jnp.negative, updates[0]), *updates[1:]]
+    )
+
+
+def seldom():
+    """One update in twenty; the others are thrown away."""
+
+    def update(updates, count, params=None):
+        kept = (count % 20 == 19).astype(jnp.float32)
+        return jax.tree.map(lambda u: kept * u, updates), count + 1
+
+    return optax.GradientTransformation(lambda params: jnp.int32(0), update)
+
+
+def levels(outputs, targets):
+    """Five ranks, told by four thresholds."""
+    above = (targets[:, None] > jnp.arange(4)).astype(jnp.float32)
+    return optax.sigmoid_binary_cross_entropy(outputs, above).sum(-1)
+
+
+def ranks(**changed):
+    inputs, values = quantities()
+    targets = np.digitize(values[:, 0], np.quantile(values, (0.2, 0.4, 0.6, 0.8)))
+    given = {
+        "init": lambda key: init(key, (FEATURES, 16, 4)),
+        "loss": levels,
+        "train": (inputs[:300], targets[:300].astype(np.int32)),
+        "validation": (inputs[300:], targets[300:].astype(np.int32)),
+        "metric": lambda o, t: jnp.mean(jnp.abs((o > 0).sum(-1) - t)),
+    }
+    return classifier(**(given | changed))
+
+
 def add_noise(key, inputs, targets):
     return inputs + 0.1 * jax.random.normal(key, inputs.shape), targets
 
@@ -343,6 +472,16 @@ SABOTAGED = {
         ("A13", classifier(validation=(blobs(9)[0] + np.float32([2, 0, 0, 0, 0, 0]), blobs(9)[1]))),
     ],
     "leaks": [
+        (
+            "A14",
+            with_train(
+                lambda x, y: (np.c_[x > 0.5, y].astype(np.int32), y.astype(np.int32)), both=True
+            )
+            | {
+                "init": lambda key: init(key, (FEATURES + 1, 16, CLASSES)),
+                "apply": lambda v, x: mlp(v, x.astype(jnp.float32)),
+            },
+        ),
         ("A14", with_train(lambda x, y: (np.c_[x[:, :5], y.astype(np.float32)], y), both=True)),
     ],
     "order": [
@@ -355,6 +494,7 @@ SABOTAGED = {
         ("B5", classifier(augment=lambda key, x, y: (jax.random.normal(key, x.shape), y))),
     ],
     "batch_mates": [
+        ("C11", classifier(apply=lambda v, x: mlp(v, x) * 0 + mlp(v, x).mean(0))),
         ("B7", classifier(apply=lambda v, x: mlp(v, x - x.mean(0)))),
         ("C11", classifier(apply=lambda v, x: jax.nn.softmax(mlp(v, x), axis=0))),
         ("C17", classifier(apply=standard)),
@@ -415,10 +555,19 @@ SABOTAGED = {
         ("C14", classifier(apply=lambda v, x: mlp(v, x, jnp.round))),
     ],
     "gradient_truth": [
+        ("G4", classifier(apply=lambda v, x: mlp(v, faintly(x @ v[0]["w"] + v[0]["b"]), first=1))),
         ("G4", classifier(apply=lambda v, x: mlp(v, x, wrongly))),
         ("C13", classifier(apply=lambda v, x: mlp(v, x) + 2 * jax.lax.stop_gradient(mlp(v, x)))),
     ],
     "modes": [
+        (
+            "G5",
+            classifier(
+                apply=lambda v, x, *, key, train: same_mask(
+                    v, noise(x, key, train), key=key, train=train
+                )
+            ),
+        ),
         (
             "C16",
             classifier(
@@ -440,6 +589,17 @@ SABOTAGED = {
         ("G5", classifier(apply=same_mask)),
     ],
     "loss_order": [
+        (
+            "D6",
+            classifier(
+                loss=lambda o, t: optax.softmax_cross_entropy(o, t).mean(),
+                init=lambda key: init(key, (FEATURES, 16, 3)),
+                train=(blobs()[0][:300], several(blobs()[0])[:300]),
+                validation=(blobs()[0][300:], several(blobs()[0])[300:]),
+                metric=None,
+            ),
+        ),
+        ("D1", ranks(loss=lambda o, t: -levels(o, t))),
         ("D1", classifier(loss=lambda o, t: -cross_entropy(o, t))),
         ("D6", classifier(loss=lambda o, t: jnp.mean(jnp.square(o - t[:, None])))),
         ("D6", regression(loss=lambda o, t: -jnp.mean(t * jax.nn.log_softmax(o)))),
@@ -490,6 +650,10 @@ SABOTAGED = {
         ("E7", stepper(change=lambda new, old: (old[0], new[1]))),
         ("E6", stepper(change=lambda new, old: (new[0], old[1]))),
         ("E10", classifier(optimizer=optax.chain(optax.adam(1e-2), optax.scale(-1.0)))),
+        ("E10", classifier(optimizer=optax.chain(optax.adam(1e-2), first_uphill()))),
+        ("E7", classifier(optimizer=optax.chain(optax.adam(1e-2), seldom()))),
+        ("F7", stale(stepper())),
+        ("E10", ranks(optimizer=optax.chain(optax.adam(1e-2), optax.scale(-1.0)))),
         ("F7", stepper(report=lambda loss, weights: jnp.float32(1.5))),
         ("D9", stepper(extra=10.0)),
         (
@@ -510,6 +674,7 @@ SABOTAGED = {
         ("E11", classifier(batch_size=300)),
     ],
     "rates": [
+        ("E2", ranks(optimizer=optax.adam(1e-6))),
         ("E1", classifier(optimizer=optax.sgd(300.0))),
         ("E2", classifier(optimizer=optax.adam(1e-5))),
         ("E2", stepper(change=slowly)),
@@ -524,7 +689,8 @@ SABOTAGED = {
         ),
     ],
     "numerics": [
-        ("G3", classifier(apply=half_way)),
+        ("G3", with_train(lambda x, y: (x * (y > 0)[:, None], y)) | {"apply": half_way}),
+        ("G6", sequence(apply=lambda v, x: token_apply(v, jnp.minimum(x, 4)))),
         ("G1", classifier(optimizer=optax.sgd(1e30))),
         (
             "G6",
@@ -550,6 +716,7 @@ SABOTAGED = {
         ),
     ],
     "metric": [
+        ("F4", classifier(metric=lambda o, t: jnp.mean(jnp.argmin(o, -1) == t))),
         ("F4", classifier(metric=lambda o, t: jnp.mean(jnp.argmax(o, 0)[:4] == t[:4]))),
         ("F4", classifier(metric=lambda o, t: 0.5)),
         ("F1", classifier(metric=ragged)),
@@ -584,11 +751,6 @@ CASES = [
 @pytest.mark.parametrize("module, fault, given", CASES)
 def test_a_sabotaged_program_is_named(module, fault, given):
     assert fault in wrong(asked(module, given))
-
-
-def several(inputs):
-    """Three answers of yes or no to every example."""
-    return (inputs[:, :3] + inputs[:, 3:] > 0).astype(np.float32)
 
 
 HEALTHY = {
@@ -630,6 +792,43 @@ HEALTHY = {
         validation=(blobs()[0][300:], blobs()[0][300:]),
     ),
     "vanilla": classifier(optimizer=optax.sgd(0.3, momentum=0.9)),
+    "ranks": ranks(),
+    "distances": classifier(
+        apply=distances,
+        loss=near,
+        train=tuple(each[:300] for each in pairs()),
+        validation=tuple(each[300:] for each in pairs()),
+        metric=lambda o, t: jnp.mean((o < 1) == (t > 0.5)),
+    ),
+    "pairs that find each other": classifier(
+        apply=two_views,
+        loss=contrast,
+        train=(np.c_[blobs()[0], blobs()[0] + 0.1][:300].astype(np.float32), np.zeros(300)),
+        validation=(np.c_[blobs()[0], blobs()[0] + 0.1][300:].astype(np.float32), np.zeros(100)),
+        metric=None,
+    ),
+    "a likelihood": regression(
+        init=lambda key: init(key, (FEATURES, 16, 2)), loss=likelihood, num_steps=300
+    ),
+    "several outputs": regression(
+        apply=lambda v, x: {"mean": mlp(v, x), "size": jnp.square(x).sum(-1)},
+        loss=lambda o, t: squared_error(o["mean"], t) + 0.0 * o["size"].mean(),
+    ),
+    "the optimiser's state first": by_optimiser_first(stepper()),
+    "in the order of time": regression(
+        train=tuple(each[:300] for each in wandering()),
+        validation=tuple(each[300:] for each in wandering()),
+    ),
+    "categories": regression(
+        init=lambda key: {
+            "table": 0.5 * jax.random.normal(key, (3, 6, 8)),
+            "out": init(key, (8, 16, 1)),
+        },
+        apply=lambda v, x: mlp(v["out"], v["table"][jnp.arange(3), x].sum(-2)),
+        train=tuple(each[:300] for each in categories()),
+        validation=tuple(each[300:] for each in categories()),
+    ),
+    "gathered gradients": classifier(optimizer=optax.MultiSteps(optax.adam(2e-2), 4)),
 }
 
 

@@ -56,7 +56,9 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     best = max(higher, key=higher.__getitem__)
     gained = higher[best] - own
     differs = interval(_examples(lanes[best], planned) - _examples(normal, planned))[1] > 0
-    if differs and gained > 0.15 and own < WON * higher[best]:
+    # By the loss alone a skill has no unit: there only one that is left far behind counts.
+    enough = LOST if facts.judged_by_loss else WON
+    if differs and gained > 0.15 and own < enough * higher[best]:
         # Steps that are still planned count: a rate ten times as high saves nine tenths of them.
         ahead = (planned or np.inf) / max(1, int(normal.looks[-1]))
         short = ahead < 0.5 * FACTORS[best]

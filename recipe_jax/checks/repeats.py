@@ -26,7 +26,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     twins = float((counts > 1)[place].mean())
     natural = _by_chance(facts, count - len(distinct))
     # Short sequences of few tokens repeat by nature.
-    if twice > (MANY if facts.float_inputs else 3 * MANY):
+    if twice > (MANY if facts.float_inputs else 3 * MANY) and not natural:
         yield fault(
             "repeated_examples",
             "A6",
@@ -35,7 +35,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             "Leave repeats out before splitting, unless they were drawn on purpose.",
             row="DATA5",
             certainty="heuristic",
-            warn=twice < NEARLY_ALL or natural,
+            warn=twice < NEARLY_ALL,
             explains=("F8", "E11", "A13"),
         )
     else:

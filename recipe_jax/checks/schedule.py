@@ -154,8 +154,9 @@ def _length(facts: Facts) -> Iterator[Finding]:
         f"{told}; going on as long again changes skill by {gained:+.2f}.",
         "Train for longer.",
         row="OPT10",
-        certainty="statistical" if gained > 0.3 else "heuristic",
-        warn=gained <= 0.3,
+        # By the loss alone a skill has no unit.
+        certainty="statistical" if gained > 0.3 and not facts.judged_by_loss else "heuristic",
+        warn=gained <= 0.3 or facts.judged_by_loss,
         explains=("F8", "E2"),
     )
 

@@ -47,7 +47,9 @@ def _other_reading(facts: Facts) -> str:
     """The loss prefers answers to other examples' targets, has a lowest point, and the metric calls
     that point right and our answers wrong."""
     meaning, targets = facts.usual_meaning, np.asarray(facts.batch.targets)
-    shape = np.shape(facts.outputs)
+    shape, reason = np.shape(facts.outputs), "the loss reads outputs in a way of its own"
+    if _thresholds(facts):
+        return reason
     right = meaning.perfect(targets, facts.form, shape)
     orders = [np.random.default_rng(number).permutation(len(targets)) for number in range(8)]
     cost = float(facts.compiled_loss(right, targets))
@@ -59,7 +61,6 @@ def _other_reading(facts: Facts) -> str:
     beyond = float(facts.compiled_loss((FAR * lowest).astype(np.float32), targets))
     if not np.isfinite(lowest).all() or beyond < bottom - abs(bottom):
         return ""  # it falls without end, as a loss of the wrong sign does
-    reason = "the loss reads outputs in a way of its own"
     judged = [_metric(facts, outputs) for outputs in (right, lowest)]
     if None not in judged:
         (ours, even), (theirs, also_even) = judged  # pyright: ignore
@@ -67,9 +68,21 @@ def _other_reading(facts: Facts) -> str:
             return reason if also_even else ""
         if even and {ours, theirs} == {0.0, 1.0}:
             return reason if theirs > ours else ""
-    top = int(meaning.labels(targets).max()) if meaning.kind == "classes" else 0
-    thresholds = meaning.kind == "classes" and top >= shape[-1]
-    return reason if thresholds or _distances(facts) else ""
+    return reason if _distances(facts) else ""
+
+
+def _thresholds(facts: Facts) -> bool:
+    """One output fewer than ranks, and the highest rank has a gradient: a class that is out of
+    range has none, or is not finite."""
+    meaning, targets = facts.usual_meaning, np.asarray(facts.batch.targets)
+    if meaning.kind != "classes" or meaning.tokens:
+        return False
+    labels = meaning.labels(targets)
+    top = labels == np.shape(facts.outputs)[-1]
+    if not top.any() or labels.max() > np.shape(facts.outputs)[-1] or len(labels) != len(top):
+        return False
+    slope = as_numpy(facts.loss_gradient(_random(facts, 1), targets))[top]
+    return bool(np.isfinite(slope).all() and np.abs(slope).reshape(len(slope), -1).any(1).all())
 
 
 def _metric(facts: Facts, outputs: np.ndarray) -> tuple[float, bool] | None:
