@@ -464,7 +464,8 @@ SABOTAGED = {
     "classes": [
         ("B10", with_train(lambda x, y: (x, y + 1), both=True)),
         ("C15", classifier(init=lambda key: init(key, (FEATURES, 16, 9)))),
-        ("C15", classifier(init=lambda key: init(key, (FEATURES, 16, 3)))),
+        ("B10", classifier(init=lambda key: init(key, (FEATURES, 16, 3)))),
+        ("C15", classifier(init=lambda key: init(key, (FEATURES, 16, 100)))),
         ("A12", with_train(lambda x, y: (x[y != 2], y[y != 2]))),
     ],
     "shift": [

@@ -38,9 +38,10 @@ def _numbers(facts: Facts, labels: np.ndarray) -> Iterator[Finding]:
         fits = high - max(low, 0) + 1 <= width
         yield fault(
             "label_numbers",
-            "B10" if fits else "C15",
+            "B10",
             f"{told}: JAX reads out of range without an error.",
-            "Number the classes from 0." if fits else f"Give the last layer {high + 1} outputs.",
+            "Number the classes from 0"
+            + ("." if fits else f", or give the last layer {high + 1} outputs."),
             row="SKEL4",
             explains=("C15", "B10", "D1", "D3", "D7", "G1", "G6", "F8", "F4", "A2"),
         )

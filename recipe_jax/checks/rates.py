@@ -25,8 +25,8 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         yield from _own_rate(facts, lanes["normal"])
         return
     normal, planned = lanes["normal"], facts.program.num_steps
-    own = _skill(normal, planned)
-    skills = {name: _skill(lanes[name], planned) for name in FACTORS if name in lanes}
+    own = skill_at_end(normal, planned)
+    skills = {name: skill_at_end(lanes[name], planned) for name in FACTORS if name in lanes}
     told = f"Skill at the configured rate {own:.2f}; " + ", ".join(
         f"times {FACTORS[name]:g} {max(skill, -1):.2f}" for name, skill in skills.items()
     )
@@ -135,7 +135,9 @@ def _own_rate(facts: Facts, lane: Lane) -> Iterator[Finding]:
     )
 
 
-def _skill(lane: Lane, planned: int | None) -> float:
+def skill_at_end(lane: Lane, planned: int | None) -> float:
+    """Mean skill on held-out examples at the best of the looks up to the planned end, each averaged
+    with the two before it."""
     return float(_examples(lane, planned).mean())
 
 

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from recipe_jax.checks._telling import fault, healthy, percent
+from recipe_jax.checks.rates import skill_at_end
 from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
-from recipe_jax.probes.outcomes import interval, until
+from recipe_jax.probes.outcomes import interval
 from recipe_jax.types import Finding
 
 CONSTANT = 0.3
@@ -224,7 +225,7 @@ def _targets(facts: Facts) -> Iterator[Finding]:
 def _lost(facts: Facts) -> bool:
     """Whether training as configured hardly learns: then a little off may be too much."""
     try:
-        return bool(until(facts.lanes["normal"], facts.program.num_steps).mean() < LITTLE)
+        return skill_at_end(facts.lanes["normal"], facts.program.num_steps) < LITTLE
     except NotGiven:
         return False
 

@@ -72,8 +72,8 @@ def _other_reading(facts: Facts) -> str:
 
 
 def _thresholds(facts: Facts) -> bool:
-    """One output fewer than ranks, and the highest rank has a gradient: a class that is out of
-    range has none, or is not finite."""
+    """One output fewer than ranks, and the highest rank has a loss and a gradient: those of a class
+    out of range are not finite, or zero."""
     meaning, targets = facts.usual_meaning, np.asarray(facts.batch.targets)
     if meaning.kind != "classes" or meaning.tokens:
         return False
@@ -81,8 +81,10 @@ def _thresholds(facts: Facts) -> bool:
     top = labels == np.shape(facts.outputs)[-1]
     if not top.any() or labels.max() > np.shape(facts.outputs)[-1] or len(labels) != len(top):
         return False
-    slope = as_numpy(facts.loss_gradient(_random(facts, 1), targets))[top]
-    return bool(np.isfinite(slope).all() and np.abs(slope).reshape(len(slope), -1).any(1).all())
+    highest = targets[np.resize(np.flatnonzero(top), len(targets))]
+    slope = as_numpy(facts.loss_gradient(_random(facts, 1), highest))
+    whole = np.isfinite(float(facts.compiled_loss(_random(facts, 1), highest)))
+    return bool(whole and slope.reshape(len(slope), -1).any(1).all())
 
 
 def _metric(facts: Facts, outputs: np.ndarray) -> tuple[float, bool] | None:
