@@ -342,6 +342,23 @@ class Trials:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A stage tells: these settings of its search are measured. Written to study.log.
+
+    name: of the search; axes: what it searches over (search/base.py), or (); settings: each
+    "section.key" -> value; scores: of the metric that decides, NaN where a run diverged; maximise:
+    whether more of it is better; uids: the name of each setting's first trial.
+    """
+
+    name: str
+    axes: tuple[Any, ...]
+    settings: Sequence[Mapping[str, Any]]
+    scores: Sequence[float]
+    maximise: bool
+    uids: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Outputs:
     """A stage asks: what do these trained models give on this split?
 

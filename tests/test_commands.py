@@ -146,7 +146,7 @@ def test_every_end_has_its_exit_code(monkeypatch, capsys, end, code, said):
 
 
 @pytest.mark.parametrize(
-    "command", [commands.run, commands.train, commands.predict, commands.report]
+    "command", [commands.run, commands.train, commands.sweep, commands.predict, commands.report]
 )
 @pytest.mark.parametrize("word", ["--help", "-h"])
 def test_help_names_the_flags_and_writes_nothing(capsys, command, word):
@@ -155,7 +155,7 @@ def test_help_names_the_flags_and_writes_nothing(capsys, command, word):
     text = capsys.readouterr().out
     assert f"python -m experiments.{command.__name__} " in text and "Exit codes: 0 done" in text
     assert "--workdir" in text and max(map(len, text.splitlines())) <= 100
-    if command in (commands.run, commands.train):
+    if command in (commands.run, commands.train, commands.sweep):
         for part in ("--config FILE", "--config.SECTION.KEY=VALUE", "--dry-run", "--overwrite"):
             assert part in text
     assert contents() == before
@@ -285,9 +285,9 @@ def test_the_bad_tables_have_a_good_one(capsys):
         ("(('optim.learning_rate', 'log', 1e-4, 1e999),)", "empty range"),
         ("(('optim.weight_decay', 'log', 0, 1),)", "must be above 0"),
         ("(('optim.learning_rte', 'log', 1e-4, 1),)", "did you mean optim.learning_rate?"),
-        ("(('train.epochs', 'uniform', 1, 5),)", "there is no 'train.epochs'"),
-        ("(('model.width', 'uniform', 1, 5),)", "model.width is no float"),
-        ("(('model.activation', 'uniform', 1, 5),)", "model.activation is no float"),
+        ("(('train.epochs', 'uniform', 1, 5),)", "there is no setting 'train.epochs'"),
+        ("(('model.width', 'uniform', 1, 5),)", "model.width is a whole number"),
+        ("(('model.activation', 'uniform', 1, 5),)", "model.activation is text, not for 'uniform'"),
         ("(('model.dropout', 'uniform', 0, 1.5),)", "config.model.dropout=1.5 is out of range"),
         ("(('optim.learning_rate', 'uniform', 0, 1),)", "learning_rate=0.0 is out of range"),
         ("(('optim.b1', 'uniform', 0, 1), ('optim.b1', 'uniform', 0, 1))", "optim.b1 is there 2"),

@@ -675,9 +675,9 @@ SABOTAGED = {
         ("E11", classifier(batch_size=300)),
     ],
     "rates": [
-        ("E2", ranks(optimizer=optax.adam(1e-6))),
         ("E1", classifier(optimizer=optax.sgd(300.0))),
         ("E2", classifier(optimizer=optax.adam(1e-5))),
+        ("E2", ranks(optimizer=optax.adam(1e-6))),
         ("E2", stepper(change=slowly)),
         (
             "E1",

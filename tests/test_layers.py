@@ -34,7 +34,7 @@ LAYER = {
     **dict.fromkeys(("probes",), 7),
     **dict.fromkeys(("checks",), 8),
     **dict.fromkeys(("recipe",), 9),
-    **dict.fromkeys(("writers", "provenance", "checkpoint", "config", "report"), 10),
+    **dict.fromkeys(("writers", "provenance", "checkpoint", "config", "report", "study"), 10),
     **dict.fromkeys(("diagnosis",), 11),
     **dict.fromkeys(("app",), 12),
 }

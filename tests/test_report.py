@@ -262,7 +262,7 @@ def make_findings(words=WORDS, feature="petal length", unit="cm"):
         (
             "tune",
             "TUNE1 TUNE10",
-            "random_search",
+            "search",
             "PASS",
             "The best of 40 trials has a rate of 4.1e-3.",
             {

@@ -12,13 +12,32 @@ from recipe_jax import writers
 from recipe_jax.data import base as data_base
 from recipe_jax.objectives import classification, regression
 from recipe_jax.recipe import base as recipe_base
-from recipe_jax.recipe import data, overfit, regularise, skeleton, squeeze, training, tune
+from recipe_jax.recipe import (
+    data,
+    overfit,
+    regularise,
+    searching,
+    skeleton,
+    squeeze,
+    sweep,
+    training,
+    tune,
+)
 from recipe_jax.recipe.base import Context, paired_interval
 from recipe_jax.recipe.settings import Recipe
 from recipe_jax.search import random as random_search
-from recipe_jax.search.base import Axis
+from recipe_jax.search.base import Axis, Search
 from recipe_jax.train.evaluate import metrics_of
-from recipe_jax.types import Decision, Finding, Outputs, Result, Status, Trial, Trials
+from recipe_jax.types import (
+    Decision,
+    Finding,
+    Measured,
+    Outputs,
+    Result,
+    Status,
+    Trial,
+    Trials,
+)
 
 CONFIG = {
     "model": {"name": "mlp", "width": 16, "depth": 1},
@@ -116,7 +135,7 @@ class Fake:
 
     def __init__(self, context, world, measured=True):
         self.context, self.world, self.measured = context, world, measured
-        self.requests, self.findings = [], []
+        self.requests, self.findings, self.measured_settings = [], [], []
 
     def answer(self, request):
         if isinstance(request, Trials):
@@ -163,6 +182,8 @@ class Fake:
             answer = None
             if isinstance(asked, Finding):
                 self.findings.append(asked)
+            elif isinstance(asked, Measured):
+                self.measured_settings += asked.settings
             else:
                 self.requests.append(asked)
                 answer = self.answer(asked)
@@ -230,7 +251,7 @@ def test_the_plan_says_what_is_asked(stage):
     lanes, epochs = sum(p.lanes for p in planned), sum(p.lanes * p.epochs for p in planned)
     asked_lanes = sum(len(each.trials) for each in asked)
     if stage is tune:  # the present setting may be among the finalists
-        assert asked_lanes in (lanes, lanes - len(tune.FINAL_SEEDS))
+        assert asked_lanes in (lanes, lanes - len(searching.FINAL_SEEDS))
     else:
         assert asked_lanes == lanes
         assert sum(len(each.trials) * each.epochs for each in asked) == epochs
@@ -449,8 +470,8 @@ def test_an_optimiser_without_a_rate_skips_the_range_test_and_is_tuned_in_the_re
     assert set(decision.settings) == {"model.width"} and decision.summary.startswith("Width ")
 
     fake, _ = driven(tune, context_of(optim=optim))
-    assert "optim.learning_rate" not in fake.of("random_search").evidence["axes"]
-    assert "optim.weight_decay" in fake.of("random_search").evidence["axes"]
+    assert "optim.learning_rate" not in fake.of("search").evidence["axes"]
+    assert "optim.weight_decay" in fake.of("search").evidence["axes"]
 
 
 def test_nothing_to_tune():
@@ -460,7 +481,7 @@ def test_nothing_to_tune():
         "objective": {"name": "regression"},
     }
     context = context_of("regression", **plain)
-    for stage, check in ((overfit, "range_test"), (tune, "random_search")):
+    for stage, check in ((overfit, "range_test"), (tune, "search")):
         fake, decision = driven(stage, context)
         assert fake.of(check).status is Status.SKIP
         assert not fake.requests and not decision.settings
@@ -669,7 +690,7 @@ def test_ranking_is_by_score_then_loss_then_uid_and_diverged_is_last():
         scored(0.9, loss=0.2),
         *equal,
     ]
-    order = tune.ranked(context_of(), runs)
+    order = searching.ranked(context_of(), [[run] for run in runs])
     assert order[:2] == [4, 3]
     middle = [runs[i].trial.uid for i in order[2:8]]
     assert middle == sorted(run.trial.uid for run in equal)
@@ -681,10 +702,13 @@ def test_ranking_is_by_score_then_loss_then_uid_and_diverged_is_last():
 def test_the_ranking_does_not_depend_on_the_order_of_the_trials():
     draw = np.random.default_rng(0)
     runs = [scored(round(draw.uniform(), 1), loss=round(draw.uniform(), 1), a=i) for i in range(30)]
-    names = [runs[i].trial.uid for i in tune.ranked(context_of(), runs)]
+    names = [runs[i].trial.uid for i in searching.ranked(context_of(), [[run] for run in runs])]
     for _ in range(5):
         shuffled = [runs[i] for i in draw.permutation(30)]
-        assert [shuffled[i].trial.uid for i in tune.ranked(context_of(), shuffled)] == names
+        assert [
+            shuffled[i].trial.uid
+            for i in searching.ranked(context_of(), [[run] for run in shuffled])
+        ] == names
 
 
 def test_less_error_ranks_first():
@@ -694,7 +718,7 @@ def test_less_error_ranks_first():
         )
         for v in (1.0, 2.0)
     )
-    assert tune.ranked(context_of("regression"), [high, low]) == [1, 0]
+    assert searching.ranked(context_of("regression"), [[high], [low]]) == [1, 0]
 
 
 def test_tune_measures_the_best_again_beside_the_present_setting():
@@ -727,7 +751,7 @@ def test_tune_keeps_the_present_setting_when_all_else_diverges():
     assert decision.settings["optim.learning_rate"] == 1e-2
     nothing, decision = driven(tune, world=lambda *_: {"status": "diverged", "score": float("nan")})
     assert decision.settings["optim.learning_rate"] == 1e-2
-    assert "6 diverged" in nothing.of("random_search").summary
+    assert "6 diverged" in nothing.of("search").summary
 
 
 def test_tune_searches_the_axes_that_are_asked_for():
@@ -738,9 +762,76 @@ def test_tune_searches_the_axes_that_are_asked_for():
     assert all(0.5 <= value <= 0.9 for value in drawn)
 
 
+def scripted(batches, **more):
+    """A search that gives these batches and remembers what it was told."""
+    told = []
+
+    def ask(history, key, axes, count):
+        told.append([(each.settings["optim.learning_rate"], each.score) for each in history])
+        return [{"optim.learning_rate": rate} for rate in batches[len(told) - 1]]
+
+    count = 1 + sum(map(len, batches))
+    axes = (Axis("optim.learning_rate", "log", 1e-4, 1.0),)
+    return Search(ask=ask, trials=count, axes=axes, batch=len(batches[0]), **more), told
+
+
+def by_rate(trial, request):
+    rate = trial.settings["optim.learning_rate"]
+    return {"score": round(0.9 - 0.1 * abs(np.log10(rate) + 2), 6)}
+
+
+def test_a_search_is_told_what_was_measured_and_nothing_runs_twice():
+    search, told = scripted([[0.1, 0.01], [0.1, 1.0]])
+    fake, decision = driven(sweep, context_of()._replace(search=search), by_rate)
+    *batches, _ = fake.requests
+    rates = [[t.settings["optim.learning_rate"] for t in each.trials] for each in batches]
+    # The config's own rate, 0.01, comes first, and is not run again when it is asked for.
+    assert rates == [[0.01, 0.1], [1.0]]
+    assert told == [[], [(0.1, pytest.approx(0.8, abs=1e-3)), (0.01, pytest.approx(0.9, abs=1e-3))]]
+    assert [each["optim.learning_rate"] for each in fake.measured_settings] == [0.01, 0.1, 1.0]
+    assert decision.settings == {"optim.learning_rate": 0.01}
+
+
+def test_a_search_that_finds_nothing_new_ends():
+    search, told = scripted([[0.01, 0.01], [0.01, 0.1]])
+    fake, _ = driven(sweep, context_of()._replace(search=search), by_rate)
+    assert len(told) == 1 and len(fake.requests) == 2
+
+
+def test_every_setting_of_a_sweep_runs_on_the_same_seeds():
+    search, _ = scripted([[0.1, 1.0]])
+    context = context_of(sweep={"seeds": 3})._replace(search=search)
+
+    def world(trial, request):
+        return {"score": by_rate(trial, request)["score"] + 0.001 * (trial.seed - 201)}
+
+    fake, decision = driven(sweep, context, world)
+    seeds = [trial.seed for trial in fake.requests[0].trials]
+    assert seeds == [200, 201, 202] * 3
+    assert fake.of("search").evidence["scores"] == pytest.approx([0.9, 0.8, 0.7], abs=1e-3)
+    assert fake.of("seed_spread").evidence["scores"] == pytest.approx([0.899, 0.9, 0.901], abs=1e-3)
+    assert "--config.optim.learning_rate=0.01" in decision.summary or "own" in decision.summary
+    assert sum(each.lanes for each in sweep.planned(context)) == 3 * 3 + 15
+
+
+def test_one_diverged_seed_puts_a_setting_last():
+    search, _ = scripted([[0.1, 0.02]])
+    context = context_of(sweep={"seeds": 2})._replace(search=search)
+
+    def world(trial, request):
+        diverges = trial.settings["optim.learning_rate"] == 0.02 and trial.seed == 201
+        return {"status": "diverged", "score": float("nan")} if diverges else {"score": 0.5}
+
+    fake, _ = driven(sweep, context, world)
+    evidence = fake.of("search").evidence
+    assert evidence["status"] == ["done", "done", "diverged"] and "1 diverged" in (
+        fake.of("search").summary
+    )
+
+
 def test_the_ready_made_space():
     axes = tune.ready_made(context_of(carried={"optim.learning_rate": 1e-3}))
-    assert axes[0] == Axis("optim.learning_rate", pytest.approx(1e-4), pytest.approx(1e-2), True)
+    assert axes[0] == Axis("optim.learning_rate", "log", pytest.approx(1e-4), pytest.approx(1e-2))
     assert {axis.path: axis.log for axis in axes[1:]} == {
         "optim.weight_decay": True,
         "model.dropout": False,

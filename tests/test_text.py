@@ -695,7 +695,7 @@ def test_the_whole_recipe_on_a_small_text(file, tmp_path):
     for check in (
         *("samples", "class_counts", "network_input", "loss_at_init"),
         *("input_independent", "overfit_one_batch", "exact_evaluation", "baselines"),
-        *("range_test", "regularisers", "random_search", "seed_ensemble", "written", "worst"),
+        *("range_test", "regularisers", "search", "seed_ensemble", "written", "worst"),
         *("loss_by_position", "test_score"),
     ):
         assert check in by_check, check

@@ -45,6 +45,16 @@ def train(argv: Sequence[str]) -> int:
     return _trained(train, (data, training), argv)
 
 
+def sweep(argv: Sequence[str]) -> int:
+    """Many seeds and settings as lanes: a search, and its best few again on new seeds."""
+    if _helped(sweep, argv, _train_flags):
+        return 0
+    from recipe_jax.recipe import data
+    from recipe_jax.recipe import sweep as stage
+
+    return _trained(sweep, (data, stage), argv)
+
+
 def doctor(argv: Sequence[str]) -> int:
     """All checks on what a config, or a program of one's own, would train."""
     if _helped(doctor, argv, _doctor_flags):

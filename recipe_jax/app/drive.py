@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from recipe_jax import assembly, provenance, resolve, writers
+from recipe_jax import assembly, provenance, resolve, study, writers
 from recipe_jax import config as configs
 from recipe_jax.app import export, plan
 from recipe_jax.app.console import Console
@@ -22,9 +22,11 @@ from recipe_jax.app.workdir import Workdir, open_workdir
 from recipe_jax.data import base as data_base
 from recipe_jax.recipe.base import Context
 from recipe_jax.recipe.settings import Recipe
+from recipe_jax.search.base import Search
 from recipe_jax.types import (
     Decision,
     Finding,
+    Measured,
     Objective,
     Outputs,
     Result,
@@ -126,26 +128,63 @@ def make_objective(config: Mapping[str, Any], task: Task) -> Objective:
     return resolve.resolve("objectives", name)(task.spec, **section)
 
 
+def _check_space(config: Mapping[str, Any], task: Task, search: Search) -> None:
+    """UserError where an axis is no setting of a trial, or a value does not fit it."""
+    choices: dict[str, tuple[Any, ...]] = {}
+    for axis in search.axes:
+        other = {} if axis.when is None else {axis.when[0]: None}
+        for path in other:
+            words = axis.when[1] if axis.when else ()
+            other[path] = next(each for each in choices[path] if str(each) in words)
+        ends = axis.choices if axis.kind == "choice" else (axis.low, axis.high)
+        choices[axis.path] = axis.choices
+        keyword = _keyword_of(config, axis.path, other)
+        numbers = {"uniform": float, "log": float, "int": int, "log_int": int}
+        wanted = numbers.get(axis.kind, keyword.type)
+        if keyword.type is not wanted:
+            kinds = {float: "'uniform' or 'log'", int: "'int' or 'log_int'"}
+            raise UserError(
+                f"search.space: {axis.path} is {configs.meaning(keyword)}, not for {axis.kind!r}; "
+                f"write {kinds.get(keyword.type, chr(39) + 'choice' + chr(39))}."
+            )
+        for end in ends:
+            _check_setting(config, task, {**other, axis.path: end})
+    for each in search.listed:
+        for path in each:
+            _keyword_of(config, path, each)
+        _check_setting(config, task, each)
+
+
+def _keyword_of(config: Mapping[str, Any], path: str, beside: Mapping[str, Any]) -> resolve.Keyword:
+    """The keyword that a setting sets, beside other settings; UserError offers the nearest."""
+    known = {"train.batch_size": configs.section_keywords("train")["batch_size"]}
+    for part in assembly.FAMILIES:
+        name = beside.get(f"{part}.name", config[part]["name"])
+        known[f"{part}.name"] = resolve.Keyword("name", str, None, None)
+        for key, keyword in configs.section_keywords(part, name).items():
+            known[f"{part}.{key}"] = keyword
+    if path not in known:
+        raise UserError(
+            f"search: there is no setting {path!r} of a trial{resolve.nearest(path, [*known])}"
+        )
+    return known[path]
+
+
+def _check_setting(config: Mapping[str, Any], task: Task, setting: Mapping[str, Any]) -> None:
+    changed = configs.with_settings(config, setting)
+    if changed["train"]["batch_size"] > len(task.train.targets):
+        raise UserError(
+            f"search: train.batch_size={changed['train']['batch_size']} is more than the "
+            f"{len(task.train.targets)} training examples."
+        )
+    assembly.of_config(changed, task.spec)
+
+
 def make_context(config: Mapping[str, Any], task: Task, objective: Objective) -> Context:
     """What the first stage has in hand."""
     section = dict(config["search"])
     search = resolve.resolve("search", section.pop("name"))(**section)
-    known = {
-        f"{part}.{key}": keyword
-        for part in assembly.FAMILIES
-        for key, keyword in configs.section_keywords(part, config[part]["name"]).items()
-    }
-    for axis in search.axes:
-        if axis.path not in known:
-            raise UserError(
-                f"search.space: there is no {axis.path!r}{resolve.nearest(axis.path, [*known])}"
-            )
-        if not known[axis.path].traced:
-            raise UserError(
-                f"search.space: {axis.path} is no float; only floats are searched over."
-            )
-        for end in (axis.low, axis.high):
-            configs.with_settings(config, {axis.path: end})
+    _check_space(config, task, search)
     if not all(config["recipe"]["prompts"]):
         raise UserError("recipe.prompts holds an empty text; write at least one character.")
     return Context(task, config, objective, Recipe(**config["recipe"]), search, {}, ())
@@ -172,6 +211,8 @@ class _Run:
             signals=self.signals,
             progress=console.progress,
         )
+        # What is replayed is told again.
+        (place.path / study.NAME).unlink(missing_ok=True)
         self.findings: list[dict[str, Any]] = []
         self.results: list[Result] = []
 
@@ -246,6 +287,8 @@ class _Run:
                 answer = self.lanes.train(name, request)
                 if request.keep:
                     self.results = answer
+            elif isinstance(request, Measured):
+                study.append(self.place.path / study.NAME, request)
             elif isinstance(request, Samples):
                 answer = self.lanes.samples(request)
             else:

@@ -9,6 +9,7 @@ from recipe_jax.config.completion import check, complete, with_settings
 from recipe_jax.config.files import load
 from recipe_jax.config.plain import as_dict, differences, to_data
 from recipe_jax.config.sections import NAMED, PLAIN, SECTIONS, section_keywords
+from recipe_jax.config.values import meaning
 
 __all__ = [
     "NAMED",
@@ -20,6 +21,7 @@ __all__ = [
     "complete",
     "differences",
     "load",
+    "meaning",
     "parse",
     "section_keywords",
     "to_data",

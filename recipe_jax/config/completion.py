@@ -64,6 +64,15 @@ def check(config: Mapping[str, Any]) -> None:
 def with_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """A checked copy of a completed config with "section.key" -> value put in."""
     changed = {k: dict(v) if isinstance(v, Mapping) else v for k, v in config.items()}
+    for path, name in settings.items():
+        section, _, key = path.partition(".")
+        if key == "name" and section in NAMED:
+            # What another plug-in calls by the same name it keeps, all else is its default.
+            own = changed[section]
+            known = section_keywords(section, name)
+            changed[section] = {"name": name} | {
+                each: own.get(each, keyword.default) for each, keyword in known.items()
+            }
     for path, value in settings.items():
         section, _, key = path.partition(".")
         if section not in changed or key not in changed[section]:

@@ -69,12 +69,31 @@ def _run(source: pathlib.Path, variant: str) -> Any:
     if not hasattr(module, "get_config"):
         raise UserError(f"{source} has no function get_config().")
     try:
-        return module.get_config(variant) if variant else module.get_config()
+        config = module.get_config(variant) if variant else module.get_config()
+        if callable(getattr(module, "sweep", None)):
+            config = _listed(config, module.sweep())
+        return config
     except UserError:
         raise
     except (Exception, SystemExit) as error:
         call = f"get_config({variant!r})" if variant else "get_config()"
         raise UserError(f"{source}: {call} raised {_one_line(error)}.") from error
+
+
+def _listed(config: Any, settings: Any) -> Any:
+    """The config with the settings that its file's sweep() lists as its search."""
+    listed = []
+    for each in settings:
+        if not isinstance(each, dict):
+            raise UserError(
+                f"sweep() gives {each!r}; every setting is a dict, such as "
+                "{'optim.learning_rate': 1e-3}."
+            )
+        listed.append(tuple(each.items()))
+    if not listed:
+        raise UserError("sweep() gives no settings.")
+    given = plain.as_dict(config) if isinstance(config, config_dict.ConfigDict) else dict(config)
+    return {**given, "search": {"name": "listed", "settings": tuple(listed)}}
 
 
 def _one_line(error: BaseException) -> str:

@@ -18,7 +18,8 @@ MEANING = {
 }
 
 
-def _meaning(keyword: Keyword) -> str:
+def meaning(keyword: Keyword) -> str:
+    """What a keyword takes, for a sentence."""
     if keyword.type is tuple and keyword.item is not None and keyword.item.type is str:
         return "a tuple, such as ('one', 'two') or ('one',)"
     return MEANING[keyword.type]
@@ -42,7 +43,7 @@ def checked(path: str, keyword: Keyword, value: Any) -> Any:
     if not exact:
         raise UserError(
             f"config.{path}={value!r} is of type {type(value).__name__}; it must be "
-            f"{_meaning(keyword)} ({wanted.__name__})."
+            f"{meaning(keyword)} ({wanted.__name__})."
         )
     return _in_range(path, keyword, value)
 

@@ -13,6 +13,7 @@ from recipe_jax.search.base import Search
 from recipe_jax.types import (
     Decision,
     Finding,
+    Measured,
     Objective,
     Outputs,
     Result,
@@ -22,7 +23,7 @@ from recipe_jax.types import (
     Trials,
 )
 
-Stage = Generator[Trials | Outputs | Samples | Finding, Any, Decision]
+Stage = Generator[Trials | Outputs | Samples | Measured | Finding, Any, Decision]
 """A stage asks for training and outputs, tells findings, and returns its decision.
 
 It is pure: driven again with the same answers it asks, finds and decides the same, which is how a

@@ -88,18 +88,19 @@ class Search(NamedTuple):
     """ask: (history, key, axes, count) -> `count` settings; it holds no state but the history.
 
     trials: how many settings in all; batch: how many it is asked for at once. axes: what the config
-    asks to search over, or () for the ready-made space. fixed: the search knows its settings
-    itself, so no ready-made space takes their place.
+    asks to search over, or () for the ready-made space. complete: `trials` are all that there are,
+    beside the config's own setting; listed: what they are, of a search without axes.
     """
 
     ask: Ask
     trials: int
     axes: tuple[Axis, ...]
     batch: int
-    fixed: bool = False
+    complete: bool = False
+    listed: tuple[Settings, ...] = ()
 
 
-def settings_at(axes: Sequence[Axis], places: Sequence[float]) -> Settings:
+def settings_at(axes: Sequence[Axis], places: Sequence[float] | np.ndarray) -> Settings:
     """The settings at a point of the unit cube; axes that are not there beside it are left out."""
     settings: Settings = {}
     for axis, place in zip(axes, places):

@@ -77,7 +77,7 @@ def build(
             warnings.simplefilter("ignore")
             for _ in range(count):
                 place = optimizer.suggest()
-                asked.append(settings_at(axes, [place[axis.path] for axis in axes]))
+                asked.append(settings_at(axes, np.array([place[axis.path] for axis in axes])))
         return asked
 
     return Search(ask=ask, trials=trials, axes=read_space(space), batch=batch)

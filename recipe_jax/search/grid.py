@@ -36,8 +36,9 @@ def build(
         first = len(history)
         return list(itertools.islice(_combinations(axes, points), first, first + count))
 
-    trials = count if axes else max_trials
-    return Search(ask=ask, trials=trials, axes=axes, batch=trials)
+    if not axes:
+        raise UserError("search.name=grid needs axes: set search.space.")
+    return Search(ask=ask, trials=count, axes=axes, batch=count, complete=True)
 
 
 def _combinations(axes: Sequence[Axis], points: int, beside: Settings | None = None) -> Iterator:

@@ -29,7 +29,8 @@ def build(*, settings: tuple[tuple[Any, ...], ...] = ()) -> Search:
         """The `count` settings that follow those in the history."""
         return listed[len(history) : len(history) + count]
 
-    return Search(ask=ask, trials=len(listed), axes=(), batch=len(listed), fixed=True)
+    count = len(listed)
+    return Search(ask, count, axes=(), batch=count, complete=True, listed=tuple(listed))
 
 
 def _read(entry: Any) -> Settings:

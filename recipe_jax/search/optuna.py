@@ -78,7 +78,7 @@ def build(
         study = optuna.create_study(sampler=make(seed=seed_of(key, history)))
         for told, loss in zip(history, losses(history)):
             params = point(told.settings)
-            known = {path: spans[path] for path in params}
+            known: dict[str, Any] = {path: spans[path] for path in params}
             study.add_trial(
                 optuna.trial.create_trial(params=params, distributions=known, value=float(loss))
             )

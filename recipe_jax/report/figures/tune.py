@@ -9,7 +9,7 @@ import numpy as np
 from recipe_jax.report.figures import Drawing, _style
 
 
-def random_search(evidence: Mapping[str, Any]) -> list[Drawing]:
+def search(evidence: Mapping[str, Any]) -> list[Drawing]:
     """One small figure an axis; every trial a dot, the best one ringed."""
     scores, best = _style.array(evidence["scores"]), evidence.get("best")
     winner, metric = evidence.get("winner"), evidence.get("metric", "score")
