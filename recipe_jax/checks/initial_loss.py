@@ -31,7 +31,8 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             f"{bad:.0%} of the outputs are not finite before any step" + _where(facts, inputs),
             "Look for a logarithm, a root or a division of zero in the model, and at the init.",
             row=ROW,
-            explains=("F8", "E1", "C2", "G3", "C11", "C16", "C9", "C8", "C13", "E6", "E7", "C4"),
+            explains=("F8", "E1", "C2", "G3", "C11", "C16", "C9", "C8", "C13", "E6", "E7", "C4")
+            + ("C7", "C12", "C17", "G5"),
         )
         return
     facts.same_scale()

@@ -17,7 +17,11 @@ def run(context: Context) -> Stage:
     yield searching.finding(context, searched, winner)
     if len(searched.results[0]) > 1:
         yield _spread(context, searched)
-    overrides = " ".join(f"--config.{path}={value}" for path, value in winner.settings.items())
+    # Four digits are as much as a search can tell.
+    overrides = " ".join(
+        f"--config.{path}={value:.4g}" if isinstance(value, float) else f"--config.{path}={value}"
+        for path, value in winner.settings.items()
+    )
     same = winner.settings == searched.settings[0]
     return Decision(
         summary="The config's own setting is the best."
