@@ -6,6 +6,7 @@ There is no table to edit. Ranges of keywords are written in the signature:
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import inspect
 import math
@@ -116,6 +117,7 @@ def nearest(word: str, words: Sequence[str], *, otherwise: Sequence[str] | None 
     return f"; there are {', '.join(listed[:MOST_LISTED])}{more}"
 
 
+@functools.cache
 def resolve(family: str, name: str) -> Callable[..., Any]:
     """The build function of a plug-in; UserError with the nearest name when there is none."""
     if ":" in name:
@@ -126,6 +128,7 @@ def resolve(family: str, name: str) -> Callable[..., Any]:
     return importlib.import_module(f"recipe_jax.{family}.{name}").build
 
 
+@functools.cache
 def keywords(build: Callable[..., Any]) -> dict[str, Keyword]:
     """The keyword-only arguments of a build function, or the fields of a settings class.
 

@@ -17,6 +17,25 @@ ROW = "SKEL1"
 WIDE, FAR_TOO_WIDE = 4.0, 10.0
 PRIOR = 0.4
 
+NOT_FINITE = (
+    "F8",
+    "E1",
+    "C2",
+    "C4",
+    "C7",
+    "C8",
+    "C9",
+    "C11",
+    "C12",
+    "C13",
+    "C16",
+    "C17",
+    "E6",
+    "E7",
+)
+NOT_FINITE += ("G3", "G5")
+"""What else is said of outputs that are not finite."""
+
 
 def diagnose(facts: Facts) -> Iterator[Finding]:
     """C2: outputs begin far too wide; C3: they ignore a prior that is far from even."""
@@ -31,8 +50,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             f"{bad:.0%} of the outputs are not finite before any step" + _where(facts, inputs),
             "Look for a logarithm, a root or a division of zero in the model, and at the init.",
             row=ROW,
-            explains=("F8", "E1", "C2", "G3", "C11", "C16", "C9", "C8", "C13", "E6", "E7", "C4")
-            + ("C7", "C12", "C17", "G5"),
+            explains=NOT_FINITE,
         )
         return
     facts.same_scale()

@@ -1,5 +1,6 @@
 """Which sections a config has, and which keys each of them."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,7 @@ SECTIONS = ("seed", *NAMED, *PLAIN)
 SEED = Keyword("seed", int, 0, resolve.Between(0, 2**32 - 1))
 
 
+@functools.cache
 def section_keywords(section: str, name: str = "") -> dict[str, Keyword]:
     """Every key of a section but its name."""
     if section in PLAIN:
