@@ -39,7 +39,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             f"{told}: it takes logarithms of numbers that are no probabilities.",
             "Use the loss for logits.",
             row=ROW,
-            explains=("G1", "D1", "D6", "D7", "D8", "F8", "E1", "C15", "D3", "G3", "C4"),
+            explains=("G1", "D1", "D6", "D7", "D8", "F8", "E1", "C15", "D3", "G3", "C4", "E3"),
         )
     elif form == "logits" and reads == "log probabilities":
         yield fault(
@@ -93,6 +93,9 @@ def _reading(facts: Facts, draw: np.random.Generator) -> dict[str, float]:
     if np.isfinite(at_logits) and abs(shifted - at_logits) <= 1e-4 * max(1, abs(at_logits)):
         moved = _loss(facts, logits[..., ::-1].copy())
         return {"logits": 1.0} if abs(moved - at_logits) > 1e-6 else {}
+    # Flatter ones for these: a guard inside the logarithm may be as large as a hundredth.
+    chances = special.softmax(0.25 * logits, axis=-1).astype(np.float32)
+    entropy = _cross_entropy(chances.reshape(-1, shape[-1]), labels)
     found = {"probabilities": _times(_loss(facts, chances), entropy)}
     logs = np.log(chances)
     times = _times(_loss(facts, logs), entropy)

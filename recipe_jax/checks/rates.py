@@ -1,7 +1,6 @@
 """Is the learning rate in the range in which the program learns?"""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from recipe_jax.types import Finding
 
 ROW = "OPT2"
 CHECK = "learning_rate"
-LOST, WON = 0.5, 0.9
+LOST, WON, FALL = 0.5, 0.9, 0.3
 TINY, HUGE = 1e-5, 0.3
 """Sizes of an update beside the weights: a thousandth is usual."""
 
@@ -33,15 +32,10 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     under = {name: skill for name, skill in skills.items() if FACTORS[name] < 1}
     least = max(under, key=under.__getitem__)
     lower = under[least]
-    jumps = not normal.finite or _rising(normal)
-    if not jumps and own >= LOST * lower:
-        # The best look may be early luck: a rate too high ends worse, on what it trains on as well.
-        ends, least = _ends(lanes, planned)
-        if _worse(ends, "normal", least):
-            own, lower = ends["normal"][0], ends[least][0]
-    if lower > 0.2 and (
-        not normal.finite or (own < LOST * lower and (jumps or lower - own > 0.25))
-    ):
+    worse = own < LOST * lower and (_rising(normal) or lower - own > 0.25)
+    if normal.finite and not worse:
+        worse, least = _ends_worse(lanes, planned, least)
+    if lower > 0.2 and (not normal.finite or worse):
         yield fault(
             CHECK,
             "E1",
@@ -97,20 +91,26 @@ def _size(facts: Facts, lane: Lane) -> float | None:
     return float(np.median(moving)) / size if len(moving) and size else None
 
 
-def _ends(lanes: dict[str, Lane], planned: int | None) -> tuple[dict[str, Any], str]:
-    """((skill on held-out, on training examples) at the planned end, and which lower rate is best
-    there)."""
+def _ends_worse(lanes: dict[str, Lane], planned: int | None, least: str) -> tuple[bool, str]:
+    """(whether training ends far worse than at a lower rate, which one). The best look may be early
+    luck: a rate too high ends worse, on what it trains on as well, or falls back again and again.
+    """
     ends = {}
     for name, lane in lanes.items():
         if name == "normal" or FACTORS.get(name, 1.0) < 1:
             last = np.flatnonzero(lane.looks <= max(planned or lane.looks[-1], lane.looks[0]))[-1]
             rows = slice(max(1, last - 2), last + 1)
-            ends[name] = (float(lane.held_out[rows].mean()), float(lane.trained[rows].mean()))
-    return ends, max(ends.keys() - {"normal"}, key=lambda name: ends[name][0])
+            ends[name] = float(lane.held_out[rows].mean()), float(lane.trained[rows].mean())
+    other = max(ends.keys() - {"normal"}, key=lambda name: ends[name][0], default=least)
+    (own, fitted), (best, well) = ends["normal"], ends[other]
+    falls = _falls(lanes["normal"]) > FALL and _falls(lanes[other]) < FALL / 3
+    return fitted < well and (own < LOST * best or (falls and best - own > FALL / 2)), other
 
 
-def _worse(ends: dict[str, Any], one: str, other: str) -> bool:
-    return ends[one][0] < LOST * ends[other][0] and ends[one][1] < ends[other][1]
+def _falls(lane: Lane) -> float:
+    """How far skill on training examples fell, at most, from the best it had reached."""
+    means = lane.trained[1:].mean(-1)
+    return float((np.maximum.accumulate(means) - means).max())
 
 
 def _own_rate(facts: Facts, lane: Lane) -> Iterator[Finding]:
