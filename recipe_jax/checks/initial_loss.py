@@ -18,22 +18,9 @@ WIDE, FAR_TOO_WIDE = 4.0, 10.0
 PRIOR = 0.4
 
 NOT_FINITE = (
-    "F8",
-    "E1",
-    "C2",
-    "C4",
-    "C7",
-    "C8",
-    "C9",
-    "C11",
-    "C12",
-    "C13",
-    "C16",
-    "C17",
-    "E6",
-    "E7",
-)
-NOT_FINITE += ("G3", "G5")
+    "F8", "E1", "C2", "C4", "C7", "C8", "C9", "C11", "C12", "C13", "C16", "C17", "E6", "E7", "G3",
+    "G5",
+)  # fmt: skip
 """What else is said of outputs that are not finite."""
 
 

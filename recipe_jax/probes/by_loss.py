@@ -22,9 +22,8 @@ FALLING = 0.02
 def endless(facts: Facts) -> bool:
     """Whether the loss falls in proportion to how far outputs go: ten times as far, ten times as
     much. A likelihood falls with the logarithm only."""
-    targets = jnp.asarray(facts.batch.targets)
-    outputs = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), facts.any_outputs)
-    moved, _ = _descend(facts, outputs, targets, lambda outputs: outputs)
+    targets, outputs = jnp.asarray(facts.batch.targets), _begin(facts)
+    moved, _ = facts.free_outputs
     begin = float(facts.compiled_loss(outputs, targets))
 
     def beyond(times: float) -> float:
@@ -40,12 +39,11 @@ def endless(facts: Facts) -> bool:
 class Scale(NamedTuple):
     """What outputs are judged by.
 
-    row: the best constant outputs of one example, a tree; constant: what they cost on average
-    unit: how much less makes a skill of 1; groups: examples that the loss has to see together
+    row: the best constant outputs of one example, a tree; unit: how much less than they cost makes
+    a skill of 1; groups: examples that the loss has to see together
     """
 
     row: Any
-    constant: float
     unit: float
     groups: int
 
@@ -62,14 +60,13 @@ def skill(facts: Facts, outputs: Any, targets: Any) -> np.ndarray:
 def measure(facts: Facts) -> Scale:
     """The constant's cost and the bottom, found by Adam on outputs alone. NotGiven where constant
     outputs cost no more than any."""
-    targets = jnp.asarray(facts.batch.targets)
-    outputs = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), facts.any_outputs)
+    targets, outputs = jnp.asarray(facts.batch.targets), _begin(facts)
     size = sum(leaf.size for leaf in jax.tree.leaves(outputs))
     if size > 200_000:
         raise NotGiven("the outputs are too many")
     first = jax.tree.map(lambda leaf: leaf.mean(0), outputs)
     one, path = _descend(facts, first, targets, lambda row: _spread(row, len(targets)))
-    _, free = _descend(facts, outputs, targets, lambda outputs: outputs)
+    _, free = facts.free_outputs
     constant, bottom = float(np.nanmin(path)), float(np.nanmin(free))
     groups = 1 if _apart(facts, outputs, targets) else len(targets)
     each = costs(facts, _spread(one, len(targets)), targets, groups)
@@ -78,14 +75,24 @@ def measure(facts: Facts) -> Scale:
     unit = float(np.std(each)) if endless and groups == 1 else constant - bottom
     if not np.isfinite(unit) or unit <= 1e-6 * max(1.0, abs(constant)):
         raise NotGiven("constant outputs cost no more than any others")
-    return Scale(one, constant, unit, groups)
+    return Scale(one, unit, groups)
+
+
+def descend_freely(facts: Facts) -> tuple[Any, np.ndarray]:
+    """(the outputs that suit every example of the batch, (steps,) the loss on the way there)."""
+    targets = jnp.asarray(facts.batch.targets)
+    return _descend(facts, _begin(facts), targets, lambda outputs: outputs)
+
+
+def _begin(facts: Facts) -> Any:
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), facts.any_outputs)
 
 
 def costs(facts: Facts, outputs: Any, targets: Any, groups: int) -> np.ndarray:
     """(n,) the loss of each example, or of its group."""
     count = len(targets)
     if groups == 1:
-        return as_numpy(_singly(facts)(outputs, jnp.asarray(targets)))
+        return as_numpy(facts.single_losses(outputs, jnp.asarray(targets)))
     found = np.zeros(count)
     for first in range(0, count, groups):
         last = min(first + groups, count)
@@ -94,12 +101,6 @@ def costs(facts: Facts, outputs: Any, targets: Any, groups: int) -> np.ndarray:
         part = jax.tree.map(lambda leaf, b=begin, e=last: leaf[b:e], outputs)
         found[first:last] = float(facts.compiled_loss(part, targets[begin:last]))
     return found
-
-
-def _singly(facts: Facts) -> Any:
-    return jax.jit(
-        jax.vmap(lambda o, t: facts.loss(jax.tree.map(lambda leaf: leaf[None], o), t[None]))
-    )
 
 
 def _apart(facts: Facts, outputs: Any, targets: Any) -> bool:
@@ -111,7 +112,7 @@ def _apart(facts: Facts, outputs: Any, targets: Any) -> bool:
             lambda leaf, draw=draw: leaf + draw.normal(size=leaf.shape).astype(np.float32), outputs
         )
         try:
-            single = float(np.mean(as_numpy(_singly(facts)(several, targets))))
+            single = float(np.mean(as_numpy(facts.single_losses(several, targets))))
         except Crashed:
             return False
         ratios.append(float(facts.compiled_loss(several, targets)) / (single or np.nan))

@@ -296,6 +296,15 @@ class Facts:
         return jax.jit(self.loss)
 
     @functools.cached_property
+    def single_losses(self) -> Callable[..., Any]:
+        """(outputs, targets) -> (n,), the loss of every example alone; outputs may be a tree."""
+
+        def single(outputs: Any, target: Any) -> Any:
+            return self.loss(jax.tree.map(lambda leaf: leaf[None], outputs), target[None])
+
+        return jax.jit(jax.vmap(single))
+
+    @functools.cached_property
     def loss_gradient(self) -> Callable[..., Any]:
         """(outputs, targets) -> the loss's gradient by the outputs."""
         self.given("loss")
@@ -397,6 +406,13 @@ class Facts:
     def judged_by_loss(self) -> bool:
         """Whether `skill` goes by the loss."""
         return self.known is None or self.form == "linked"
+
+    @functools.cached_property
+    def free_outputs(self) -> tuple[Any, np.ndarray]:
+        """The outputs that suit every example of the batch, and the loss on the way there."""
+        from recipe_jax.probes import by_loss
+
+        return by_loss.descend_freely(self)
 
     @functools.cached_property
     def loss_scale(self) -> "by_loss.Scale":

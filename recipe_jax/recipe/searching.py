@@ -13,8 +13,6 @@ from recipe_jax.types import Finding, Measured, Result, Status, Trials
 
 FINALISTS = 4
 SEED, FINAL_SEEDS = 200, (300, 301, 302)
-# So many trials more at most: a search that only finds what was there already has no more to say.
-LEAST_NEW = 1
 
 
 class Searched(NamedTuple):
@@ -42,6 +40,7 @@ def search(
     ask, trials = context.search.ask, context.search.trials
     key = keys.derive(keys.lane_key(context.config["seed"], SEED), "search")
     settings: list[Settings] = [present(context, axes)]
+    places = {frozenset(settings[0].items()): 0}
     results: list[Sequence[Result]] = []
     history: list[Told] = []
     wanted = trials if context.search.complete else trials - 1
@@ -50,7 +49,8 @@ def search(
         asked = ask(history, key, axes, count) if count > 0 else []
         fresh = []
         for each in asked:
-            if each not in settings and each not in fresh:
+            if frozenset(each.items()) not in places:
+                places[frozenset(each.items())] = len(settings) + len(fresh)
                 fresh.append(each)
         new = fresh if results else [*settings, *fresh]
         settings += fresh
@@ -64,8 +64,9 @@ def search(
             results += told
             yield _measured(context, axes, new, told)
         scores = np.array([score(context, each) for each in results])
-        history += [Told(each, float(scores[settings.index(each)])) for each in asked]
-        if len(history) >= wanted or len(fresh) < min(LEAST_NEW, count):
+        history += [Told(each, float(scores[places[frozenset(each.items())]])) for each in asked]
+        # A search that only finds what was there already has no more to say.
+        if len(history) >= wanted or not fresh:
             break
     return Searched(tuple(axes), settings, results, scores, ranked(context, results))
 

@@ -62,6 +62,16 @@ class Axis(NamedTuple):
         inside = min(max(float(value), self.low), self.high)
         return ((math.log(inside) if self.log else inside) - low) / (high - low)
 
+    def coordinate(self, value: Any) -> Any:
+        """What a library is told of a value: the number of a choice, else its place."""
+        return self.choices.index(value) if self.kind == "choice" else self.place(value)
+
+    def place_at(self, coordinate: Any) -> float:
+        """The place in [0, 1] that such a coordinate means."""
+        if self.kind == "choice":
+            return (int(coordinate) + 0.5) / len(self.choices)
+        return float(coordinate)
+
     def active(self, settings: Mapping[str, Any]) -> bool:
         """Whether the axis is there beside these settings."""
         return self.when is None or str(settings.get(self.when[0])) in self.when[1]

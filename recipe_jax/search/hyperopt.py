@@ -60,12 +60,7 @@ def build(
             number = len(trials.trials)
             (document,) = hyperopt.tpe.suggest([number], domain, trials, int(seed), verbose=False)
             point = {path: value[0] for path, value in document["misc"]["vals"].items()}
-            places = [
-                (point[axis.path] + 0.5) / len(axis.choices)
-                if axis.kind == "choice"
-                else point[axis.path]
-                for axis in axes
-            ]
+            places = [axis.place_at(point[axis.path]) for axis in axes]
             asked.append(settings_at(axes, places))
             _tell(trials, domain, axes, asked[-1], liar)
         return asked
@@ -79,11 +74,7 @@ def _tell(trials: Any, domain: Any, axes: Sequence[Axis], settings: Settings, lo
 
     number = len(trials.trials)
     found = {
-        axis.path: axis.choices.index(settings[axis.path])
-        if axis.kind == "choice"
-        else axis.place(settings[axis.path])
-        for axis in axes
-        if axis.path in settings
+        axis.path: axis.coordinate(settings[axis.path]) for axis in axes if axis.path in settings
     }
     misc = {
         "tid": number,

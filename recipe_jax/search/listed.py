@@ -19,9 +19,11 @@ def build(*, settings: tuple[tuple[Any, ...], ...] = ()) -> Search:
             "search.name=listed has no settings; write a function in the config file, "
             f"def sweep(): {EXAMPLE}"
         )
-    for number, each in enumerate(listed):
-        if each in listed[:number]:
+    seen: set[frozenset[Any]] = set()
+    for each in listed:
+        if frozenset(each.items()) in seen:
             raise UserError(f"search.settings: {each} is there twice; keep one.")
+        seen.add(frozenset(each.items()))
 
     def ask(
         history: Sequence[Told], key: Key[Array, ""], axes: Sequence[Axis], count: int

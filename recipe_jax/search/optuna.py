@@ -68,9 +68,7 @@ def build(
 
         def point(settings: Settings) -> dict[str, Any]:
             return {
-                axis.path: axis.choices.index(settings[axis.path])
-                if axis.kind == "choice"
-                else axis.place(settings[axis.path])
+                axis.path: axis.coordinate(settings[axis.path])
                 for axis in axes
                 if axis.path in settings
             }
@@ -88,12 +86,11 @@ def build(
             for axis in axes:
                 place = 0.0
                 if axis.active(settings):
-                    parts = len(axis.choices)
-                    if axis.kind == "choice":
-                        part = trial.suggest_categorical(axis.path, range(parts))
-                        place = (int(part) + 0.5) / parts
-                    else:
-                        place = trial.suggest_float(axis.path, 0.0, 1.0)
+                    place = axis.place_at(
+                        trial.suggest_categorical(axis.path, range(len(axis.choices)))
+                        if axis.kind == "choice"
+                        else trial.suggest_float(axis.path, 0.0, 1.0)
+                    )
                 places.append(place)
                 settings = settings_at(axes[: len(places)], places)
             asked.append(settings)
