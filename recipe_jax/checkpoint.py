@@ -107,6 +107,11 @@ class Checkpoints:
             if other.name != str(step):
                 _remove(other)
 
+    def remove(self) -> None:
+        """Takes all of them away."""
+        if self.directory.is_dir():
+            _remove(self.directory)
+
     def _read(self, step: int, folder: pathlib.Path) -> Restored:
         import orbax.checkpoint as ocp
 

@@ -14,6 +14,11 @@ def stack(trees: Sequence[PyTree]) -> PyTree:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
+def concatenate(trees: Sequence[PyTree]) -> PyTree:
+    """One stacked tree with the lanes of all of them."""
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees)
+
+
 def take(tree: PyTree, lane: int) -> PyTree:
     """One lane of a stacked tree."""
     return jax.tree.map(lambda leaf: leaf[lane], tree)

@@ -155,11 +155,24 @@ class View(NamedTuple):
     """What a lane sees of the training data.
 
     num_examples: it trains on that many, the first of the split (which is in random order);
-    show_inputs: False replaces every input by zeros, for the input-independent baseline.
+    show_inputs: False replaces every input by zeros, for the input-independent baseline;
+    held_out: the first example of the fold that is validated on, where there are folds.
     """
 
     num_examples: Int[Array, ""] | int
     show_inputs: Bool[Array, ""] | bool
+    held_out: Int[Array, ""] | int = 0
+
+
+class Sampling(NamedTuple):
+    """How a lane's training examples come from the split; static.
+
+    folds: of so many equal parts of the training split one is left out, and stands in for the
+    validation split (0: no folds); resampled: a bootstrap, as many examples drawn with replacement.
+    """
+
+    folds: int = 0
+    resampled: bool = False
 
 
 class Lane(NamedTuple):
@@ -280,12 +293,20 @@ class Task:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One training run: settings that differ from the config, a seed, and a view of the data."""
+    """One training run: settings that differ from the config, a seed, and a view of the data.
+
+    fold: (number, of how many), it trains without that fold of the training split and is validated
+    on it; resampled: it trains on a bootstrap of its examples; goes_on: "uid@round" of the trial
+    whose state it took over, where that was another one.
+    """
 
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     seed: int = 0
     num_examples: int | None = None
     show_inputs: bool = True
+    fold: tuple[int, int] | None = None
+    resampled: bool = False
+    goes_on: str = ""
 
     @property
     def uid(self) -> str:
@@ -295,6 +316,9 @@ class Trial:
             self.seed,
             self.num_examples,
             self.show_inputs,
+            self.fold,
+            self.resampled,
+            self.goes_on,
         ]
         return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:12]
 
@@ -310,6 +334,8 @@ class Result(NamedTuple):
     first_bad_step: first training step with a non-finite loss, or the last one where only the
     evaluation after it shows the harm; else None
     weights: (params, model_state), where the request kept them
+    rounds: (done, of how many); fewer where it was asked to pause
+    place: names the stored state that it can go on from, where it paused
     """
 
     trial: Trial
@@ -323,6 +349,8 @@ class Result(NamedTuple):
     first_bad_step: int | None
     num_params: int
     weights: PyTree | None
+    rounds: tuple[int, int]
+    place: tuple[str, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -332,6 +360,10 @@ class Trials:
     epochs: how long, of the full training split, at the trial's own batch size; evaluations: how
     often to look at train and validation on the way; keep: which weights the results hold, "best"
     (by validation), "last" or none (""). Zero epochs give the weights and look at the start.
+
+    pauses: rounds (of training and a look) after which it may be decided what goes on: training
+    stops at the next of them. after: the results whose states these trials go on from, one a trial
+    and all from one request; a trial's settings may have other numbers than that result's.
     """
 
     label: str
@@ -339,6 +371,8 @@ class Trials:
     epochs: int
     evaluations: int | None = None
     keep: str = ""
+    pauses: tuple[int, ...] = ()
+    after: tuple[Result, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -153,6 +153,16 @@ class JsonlWriter:
         """Appends one row."""
         self._file.write(to_json(row).encode() + b"\n")
 
+    def write_lines(self, lines: Iterable[str]) -> None:
+        """Appends rows that are lines of JSON already; they are on disk when this returns."""
+        self._file.writelines(line.encode() for line in lines)
+        self.flush()
+
+    def cut_back(self, offset: int) -> None:
+        """Forgets what was written after an `offset()`."""
+        self.flush()
+        self._file.truncate(offset)
+
     def offset(self) -> int:
         """Bytes up to here; they are on disk when this returns."""
         self.flush()

@@ -27,8 +27,8 @@ from jax.sharding import AxisType, PartitionSpec
 from recipe_jax import assembly
 from recipe_jax import config as configs
 from recipe_jax.app import drive
-from recipe_jax.app.lanes import cut
 from recipe_jax.sweep import plan, population
+from recipe_jax.train.evaluate import cut
 from recipe_jax.train.fit import Data, fit, make_round, make_start, repeated
 from recipe_jax.types import Arrays, Task, Trial
 

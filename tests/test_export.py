@@ -59,6 +59,7 @@ def make(config, task):
                 first_bad_step=None,
                 num_params=1,
                 weights=weights,
+                rounds=(1, 1),
             )
         )
     return built, members

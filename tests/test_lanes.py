@@ -11,7 +11,7 @@ import pytest
 from recipe_jax import config as configs
 from recipe_jax.app import drive, lanes
 from recipe_jax.app.signals import Interrupted, Signals
-from recipe_jax.recipe import searching
+from recipe_jax.recipe import measuring
 from recipe_jax.sweep import plan
 from recipe_jax.train import chunk
 from recipe_jax.types import Trial, Trials
@@ -187,8 +187,8 @@ def test_a_request_that_differs_in_anything_is_another(tmp_path, other):
     made = make(tmp_path)
 
     def digest(asked):
-        (group,) = made._groups(asked)
-        return made._digest(group, lanes.Layout(1, 1), asked.keep)
+        (result, *_) = made.train("stage", asked)
+        return result.place[0]
 
     assert digest(other) != digest(request(*EIGHT[:2]))
     assert digest(request(*EIGHT[:2], label="renamed")) == digest(request(*EIGHT[:2]))
@@ -361,7 +361,8 @@ def test_a_diverged_lane_is_marked_and_disturbs_nobody(tmp_path):
     assert 0 < bad.first_bad_step < STEPS_A_ROUND
     assert [result.status for result in found].count("diverged") == 1
     context = drive.make_context(config(), TASK, drive.make_objective(config(), TASK))
-    assert searching.ranked(context, [[each] for each in found])[-1] == 3
+    tried = [measuring.Tried({}, [each], 1.0) for each in found]
+    assert measuring.ranked(context, tried)[-1] == 3
     written = [row for row in rows(tmp_path / "sick") if row["trial"] == bad.trial.uid]
     assert written[-1]["step"] == ROUNDS * STEPS_A_ROUND and written[-1]["loss"] is None
 

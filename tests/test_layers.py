@@ -19,7 +19,7 @@ PURE = [
         "objectives",
         "optim",
     ),
-    *("schedules", "augment", "search", "ensemble", "assembly", "program"),
+    *("schedules", "augment", "search", "prune", "ensemble", "assembly", "program"),
     *("types", "keys", "trees", "resolve", "gate", "adapters"),
 ]
 # Lower numbers are lower layers; a module imports its own layer or lower ones.
@@ -27,7 +27,8 @@ LAYER = {
     **dict.fromkeys(("types",), 0),
     **dict.fromkeys(("keys", "trees", "resolve", "gate"), 1),
     **dict.fromkeys(("adapters", "assembly", "ensemble", "program"), 2),
-    **dict.fromkeys(["data", "models", "objectives", "optim", "schedules", "augment", "search"], 3),
+    **dict.fromkeys(["data", "models", "objectives", "optim", "schedules", "augment"], 3),
+    **dict.fromkeys(["search", "prune"], 3),
     **dict.fromkeys(("feed",), 4),
     **dict.fromkeys(("train",), 5),
     **dict.fromkeys(("sweep",), 6),

@@ -11,9 +11,11 @@ from recipe_jax import config as configs
 from recipe_jax import writers
 from recipe_jax.data import base as data_base
 from recipe_jax.objectives import classification, regression
+from recipe_jax.prune import none
 from recipe_jax.recipe import base as recipe_base
 from recipe_jax.recipe import (
     data,
+    measuring,
     overfit,
     regularise,
     searching,
@@ -90,6 +92,7 @@ def context_with(kind, carried, **sections) -> Context:
         build(task.spec),
         Recipe(**config["recipe"]),
         random_search.build(**searching),
+        none.build(),
         carried or {},
         (),
     )
@@ -123,6 +126,7 @@ def result_of(trial, *, request=None, train=0.1, held=0.2, start=0.8, score=0.9,
         status=status,
         first_bad_step=0 if bad else None,
         num_params=500,
+        rounds=(rounds, rounds),
         weights=None,
     )
 
@@ -679,6 +683,10 @@ def scored(score, *, loss=0.3, status="done", **settings):
     )
 
 
+def tried(runs):
+    return [measuring.Tried({}, [run], 1.0) for run in runs]
+
+
 def test_ranking_is_by_score_then_loss_then_uid_and_diverged_is_last():
     nan = float("nan")
     equal = [scored(0.8, a=i) for i in range(6)]
@@ -690,7 +698,7 @@ def test_ranking_is_by_score_then_loss_then_uid_and_diverged_is_last():
         scored(0.9, loss=0.2),
         *equal,
     ]
-    order = searching.ranked(context_of(), [[run] for run in runs])
+    order = measuring.ranked(context_of(), tried(runs))
     assert order[:2] == [4, 3]
     middle = [runs[i].trial.uid for i in order[2:8]]
     assert middle == sorted(run.trial.uid for run in equal)
@@ -699,15 +707,20 @@ def test_ranking_is_by_score_then_loss_then_uid_and_diverged_is_last():
     assert bad == sorted(run.trial.uid for run in runs[:2])
 
 
+def test_what_was_trained_further_ranks_before_what_scored_higher_early():
+    runs = [scored(0.9), scored(0.8), scored(0.95)]
+    reached = [measuring.Tried({}, [run], reach) for run, reach in zip(runs, (1.0, 1.0, 0.3))]
+    assert measuring.ranked(context_of(), reached) == [0, 1, 2]
+
+
 def test_the_ranking_does_not_depend_on_the_order_of_the_trials():
     draw = np.random.default_rng(0)
     runs = [scored(round(draw.uniform(), 1), loss=round(draw.uniform(), 1), a=i) for i in range(30)]
-    names = [runs[i].trial.uid for i in searching.ranked(context_of(), [[run] for run in runs])]
+    names = [runs[i].trial.uid for i in measuring.ranked(context_of(), tried(runs))]
     for _ in range(5):
         shuffled = [runs[i] for i in draw.permutation(30)]
         assert [
-            shuffled[i].trial.uid
-            for i in searching.ranked(context_of(), [[run] for run in shuffled])
+            shuffled[i].trial.uid for i in measuring.ranked(context_of(), tried(shuffled))
         ] == names
 
 
@@ -718,7 +731,7 @@ def test_less_error_ranks_first():
         )
         for v in (1.0, 2.0)
     )
-    assert searching.ranked(context_of("regression"), [[high], [low]]) == [1, 0]
+    assert measuring.ranked(context_of("regression"), tried([high, low])) == [1, 0]
 
 
 def test_tune_measures_the_best_again_beside_the_present_setting():

@@ -47,12 +47,12 @@ def train(argv: Sequence[str]) -> int:
 
 def sweep(argv: Sequence[str]) -> int:
     """Many seeds and settings as lanes: a search, and its best few again on new seeds."""
-    if _helped(sweep, argv, _train_flags):
+    if _helped(sweep, argv, _sweep_flags):
         return 0
     from recipe_jax.recipe import data
     from recipe_jax.recipe import sweep as stage
 
-    return _trained(sweep, (data, stage), argv)
+    return _trained(sweep, (data, stage), argv, _sweep_flags)
 
 
 def doctor(argv: Sequence[str]) -> int:
@@ -155,12 +155,14 @@ def use_all_cores() -> None:
         jax.config.update("jax_num_cpu_devices", max(2, os.cpu_count() or 2))
 
 
-def _trained(command: Command, stages: Sequence[Any], argv: Sequence[str]) -> int:
+def _trained(
+    command: Command, stages: Sequence[Any], argv: Sequence[str], define: Define | None = None
+) -> int:
     from recipe_jax import config as configs
     from recipe_jax.app import drive
     from recipe_jax.app.console import Console
 
-    parsed = configs.parse(_dashes(argv), _train_flags)
+    parsed = configs.parse(_dashes(argv), define or _train_flags)
     stem = pathlib.Path(parsed.path.partition(":")[0]).stem
     return drive.execute(
         what=command.__name__,
@@ -172,6 +174,7 @@ def _trained(command: Command, stages: Sequence[Any], argv: Sequence[str]) -> in
         console=Console(),
         overwrite=parsed.flags.overwrite,
         dry_run=parsed.flags.dry_run,
+        only=parsed.flags.only if define else "",
     )
 
 
@@ -225,13 +228,23 @@ def _train_flags(own: flags.FlagValues) -> None:
     flags.DEFINE_bool("overwrite", False, "start anew in this workdir", flag_values=own)
 
 
+def _sweep_flags(own: flags.FlagValues) -> None:
+    _train_flags(own)
+    flags.DEFINE_string(
+        "only",
+        "",
+        "of a finished sweep: train this trial (a name in trials.csv) again",
+        flag_values=own,
+    )
+
+
 def _helped(command: Command, argv: Sequence[str], define: Define) -> bool:
     """Prints the help if the command line asks for it."""
     if not {"-h", "-help", "--help", "--helpfull", "--helpshort"}.intersection(argv[1:]):
         return False
     own = flags.FlagValues()
     define(own)
-    trains = define in (_train_flags, _doctor_flags)
+    trains = define in (_train_flags, _sweep_flags, _doctor_flags)
     lines = [("--" + name.replace("_", "-"), own[name].help) for name in own]
     example = "--config configs/digits.py" if trains else "--workdir runs/digits"
     print(
@@ -242,7 +255,7 @@ def _helped(command: Command, argv: Sequence[str], define: Define) -> bool:
     codes = "\nExit codes: 0 done; 2 bad input, one line says what."
     if define is _doctor_flags:
         codes = "\nExit codes: 0 nothing failed; 1 something did; 2 bad input, one line says what."
-    print(RESUMES if define is _train_flags else codes)
+    print(RESUMES if define in (_train_flags, _sweep_flags) else codes)
     return True
 
 

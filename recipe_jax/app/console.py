@@ -51,7 +51,7 @@ class Console:
             self._bars = {}
 
     def progress(
-        self, stage: str, label: str, *, done: int, total: int, lane_steps: int = 0
+        self, stage: str, label: str, *, done: int, total: int, lane_steps: int = 0, **_: object
     ) -> None:
         """How far a piece of training is; `lane_steps` of work are in one round of it."""
         # A signal may take the bars away between any two of these lines.

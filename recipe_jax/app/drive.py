@@ -14,10 +14,11 @@ import jax
 
 from recipe_jax import assembly, provenance, resolve, study, writers
 from recipe_jax import config as configs
-from recipe_jax.app import export, plan
+from recipe_jax.app import again, export, plan
 from recipe_jax.app.console import Console
 from recipe_jax.app.lanes import Lanes
 from recipe_jax.app.signals import Signals
+from recipe_jax.app.using import Models
 from recipe_jax.app.workdir import Workdir, open_workdir
 from recipe_jax.data import base as data_base
 from recipe_jax.recipe.base import Context
@@ -31,6 +32,7 @@ from recipe_jax.types import (
     Outputs,
     Result,
     Samples,
+    Score,
     Split,
     Status,
     Task,
@@ -64,8 +66,12 @@ def execute(
     console: Console,
     overwrite: bool = False,
     dry_run: bool = False,
+    only: str = "",
 ) -> int:
-    """Carries out `stages` (modules of recipe/) on a workdir; the exit code."""
+    """Carries out `stages` (modules of recipe/) on a workdir; the exit code.
+
+    only: of a finished workdir, train this trial again and nothing else.
+    """
     task = load_task(config)
     objective = make_objective(config, task)
     # What does not fit the task is refused before a file is written.
@@ -79,14 +85,19 @@ def execute(
         console.line(writers.to_json(configs.to_data(config), indent=2))
         console.header(f"experiments.{what} would carry out", lines)
         return DONE
+    if only and (overwrite or not (workdir / "run.json").is_file()):
+        raise UserError(f"--only {only} is for a finished run; there is none in {workdir}.")
     place = open_workdir(workdir, config=config, record=record, overwrite=overwrite)
+    if only:
+        same = again.train_again(place, only, stages=stages, context=context, console=console)
+        return DONE if same else GATE_CLOSED
     report = place.path / "report.html"
     if place.resumed and _is_complete(place):
         console.line(f"This run is finished ({place.record['status']}): {report}")
         return place.record["exit_code"]
     console.header(f"experiments.{what}" + (" (going on)" if place.resumed else ""), lines)
     try:
-        exit_code = _Run(place, config, task, console).carry_out(stages, context)
+        exit_code = _Run(place, config, task, objective.score, console).carry_out(stages, context)
     except OSError as error:
         if error.errno not in NO_PLACE:
             raise
@@ -187,7 +198,9 @@ def make_context(config: Mapping[str, Any], task: Task, objective: Objective) ->
     _check_space(config, task, search)
     if not all(config["recipe"]["prompts"]):
         raise UserError("recipe.prompts holds an empty text; write at least one character.")
-    return Context(task, config, objective, Recipe(**config["recipe"]), search, {}, ())
+    pruning = dict(config["prune"])
+    prune = resolve.resolve("prune", pruning.pop("name"))(**pruning)
+    return Context(task, config, objective, Recipe(**config["recipe"]), search, prune, {}, ())
 
 
 def _is_complete(place: Workdir) -> bool:
@@ -200,7 +213,14 @@ def _is_complete(place: Workdir) -> bool:
 class _Run:
     """A run under way: the lanes, what was found so far, and where it is written."""
 
-    def __init__(self, place: Workdir, config: Mapping[str, Any], task: Task, console: Console):
+    def __init__(
+        self,
+        place: Workdir,
+        config: Mapping[str, Any],
+        task: Task,
+        score: Score,
+        console: Console,
+    ):
         self.place, self.config, self.task, self.console = place, config, task, console
         self.signals = Signals(console.interrupted)
         self.signals.install()
@@ -210,7 +230,9 @@ class _Run:
             workdir=place.path,
             signals=self.signals,
             progress=console.progress,
+            score=score,
         )
+        self.models = Models(task, config)
         # What is replayed is told again.
         (place.path / study.NAME).unlink(missing_ok=True)
         self.findings: list[dict[str, Any]] = []
@@ -290,10 +312,10 @@ class _Run:
             elif isinstance(request, Measured):
                 study.append(self.place.path / study.NAME, request)
             elif isinstance(request, Samples):
-                answer = self.lanes.samples(request)
+                answer = self.models.samples(request)
             else:
                 split = self._split(name, request).first(request.first)
-                answer = self.lanes.outputs(request, split), split
+                answer = self.models.outputs(request, split), split
 
     def _split(self, stage: str, request: Outputs) -> Split:
         if request.split == "test":

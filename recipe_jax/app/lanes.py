@@ -3,13 +3,17 @@
 Every group of trials with one program is stored when it is done, under a digest of all that decides
 its bits. Asked for again, after a kill or by another command, the stored result answers. The rows
 of metrics.jsonl are a function of results, so replaying a run writes the same file again.
+
+A group may pause, for a stage to decide what goes on. Its states then stay in memory until others
+have gone on from them; on disk they are written only when a save is due, and where they are missing
+after a kill the group is trained to its pause again, to the same bits.
 """
 
-import hashlib
+import math
 import os
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from typing import Any, NamedTuple
 
@@ -17,74 +21,67 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recipe_jax import assembly, ensemble, keys, trees, writers
-from recipe_jax import config as configs
+from recipe_jax import assembly, trees, writers
+from recipe_jax.app import groups, memory, rows
+from recipe_jax.app.groups import Curves, Group, Layout
 from recipe_jax.app.signals import Signals
-from recipe_jax.assembly import Static
 from recipe_jax.checkpoint import Checkpoints, Restored, flatten, unflatten
-from recipe_jax.feed import batches
 from recipe_jax.sweep import plan, population
-from recipe_jax.train import settings
-from recipe_jax.train.chunk import NORM_EVERY
-from recipe_jax.train.evaluate import EvalBatches, apply_model, outputs_over
-from recipe_jax.train.fit import Data, Record, fit, make_round, make_start, repeated
-from recipe_jax.train.generate import generate
-from recipe_jax.train.settings import Length
+from recipe_jax.train.evaluate import cut
+from recipe_jax.train.fit import Data, fit, make_round, make_start, repeated
 from recipe_jax.types import (
     Arrays,
     Lane,
     Model,
-    Outputs,
+    PyTree,
     Result,
-    Samples,
-    Split,
+    Score,
     Task,
-    Trial,
     Trials,
-    num_params,
+    UserError,
 )
 
-EVAL_BATCH, EVAL_TOKENS = 512, 8192
-# Windows of a text that evaluation reads on at least: one in so many begins with nothing carried.
-WINDOWS_IN_A_ROW = 16
 # A start runs once, and its many random draws are slow to optimise: this compiles in a third of
 # the time.
 START_OPTIONS = {"xla_backend_optimization_level": 1}
 
 
-class Kind(NamedTuple):
-    """What trials of one program share."""
-
-    static: Static
-    batch_size: int
-    length: Length
-    patience: int | None
-
-
-class Group(NamedTuple):
-    """Trials of one program: their places in the request, and their numbers."""
-
-    kind: Kind
-    places: list[int]
-    trials: list[Trial]
-    numbers: list[dict[str, float]]
-
-
-class Layout(NamedTuple):
-    """How a group's lanes become calls: lanes in a block, and rounds in a call."""
-
-    width: int
-    rounds: int
-
-
 class Ready(NamedTuple):
-    """A group, how to build it, its layout, and what is stored of it."""
+    """A group that can be trained: who asks, how to build it, its layout, from which round to
+    which, and what is stored of it."""
 
+    stage: str
+    keep: str
+    until: int
+    label: str
     group: Group
     build: Any
     layout: Layout
+    first: int
     store: Checkpoints
     stored: Restored | None
+
+    @property
+    def name(self) -> str:
+        """Of the group, here and on disk."""
+        return self.store.directory.name
+
+    @property
+    def first_look(self) -> int:
+        """The first that is its own: of one that goes on the look at the pause is its parent's."""
+        return self.first + 1 if self.group.parent else 0
+
+    @property
+    def pauses(self) -> bool:
+        """Whether others may go on from it."""
+        return self.until < self.group.kind.length.rounds
+
+
+class Trained(NamedTuple):
+    """A group at its end or pause: what is stored of it by name, and its states (lanes, ...)."""
+
+    arrays: dict[str, np.ndarray]
+    states: PyTree
 
 
 class Programs(NamedTuple):
@@ -93,26 +90,6 @@ class Programs(NamedTuple):
     mesh: Any
     start: Any
     advance: Any
-
-
-class Curves(NamedTuple):
-    """What a group has measured so far, host arrays: history "split/metric" (lanes, evaluations);
-    losses and grad_norms (lanes, steps); stopped (lanes, rounds): frozen before that round."""
-
-    history: dict[str, np.ndarray]
-    losses: np.ndarray
-    grad_norms: np.ndarray
-    stopped: np.ndarray
-
-    def extended(self, record: Record) -> "Curves":
-        """With the rounds of one more call: (lanes, rounds, ...)."""
-        lanes = len(self.stopped)
-        return Curves(
-            {k: np.concatenate([v, record.metrics[k]], 1) for k, v in self.history.items()},
-            np.concatenate([self.losses, record.losses.reshape(lanes, -1)], 1),
-            np.concatenate([self.grad_norms, record.grad_norms.reshape(lanes, -1)], 1),
-            np.concatenate([self.stopped, record.stopped], 1),
-        )
 
 
 class Lanes:
@@ -126,10 +103,10 @@ class Lanes:
         workdir: pathlib.Path,
         signals: Signals,
         progress: Callable[..., None],
-        writer: writers.Writer | None = None,
+        score: Score | None = None,
     ):
         self.task, self.config, self.workdir = task, config, workdir
-        self.signals, self.progress, self.writer = signals, progress, writer
+        self.signals, self.progress, self.score = signals, progress, score
         self.metrics = writers.JsonlWriter(workdir / "metrics.jsonl", truncate_to=0)
         self.trial_rows: list[dict[str, Any]] = []
         self.lane_steps = 0
@@ -138,196 +115,320 @@ class Lanes:
         # Compiling leaves the interpreter free, so the programs of a request compile side by side.
         self._compilers = futures.ThreadPoolExecutor(max_workers=os.cpu_count())
         self._compiled: dict[Any, futures.Future[Any]] = {}
-        self._output_programs: dict[Any, Any] = {}
         self._data: dict[tuple[int, bool], Data] = {}
+        self._known: dict[str, Ready] = {}
+        self._states: dict[str, PyTree] = {}
+        self._saved_at = time.monotonic()
 
     # --- Training ----------------------------------------------------------------------------
 
     def train(self, stage: str, request: Trials) -> list[Result]:
         """One Result a trial, in the order of the request."""
         results: list[Result | None] = [None] * len(request.trials)
-        prepared = [self._prepare(stage, group, request.keep) for group in self._groups(request)]
-        for number, ready in enumerate(prepared, 1):
-            label = request.label
-            if len(prepared) > 1:
-                label += f" {number}/{len(prepared)}"
-            for place, result in zip(
-                ready.group.places, self._train_group(stage, label, ready, request.keep)
-            ):
+        found = groups.grouped(request, self.config, len(self.task.train.targets))
+        prepared = []
+        for number, group in enumerate(found, 1):
+            label = request.label + (f" {number}/{len(found)}" if len(found) > 1 else "")
+            prepared.append(self._prepare(stage, label, request, group))
+        for ready in prepared:
+            for place, result in zip(ready.group.places, self._train_group(ready)):
                 results[place] = result
+        for name in {group.parent for group in found if group.parent}:
+            self._states.pop(name, None)
+            self._states_store(name).remove()
         done = [result for result in results if result is not None]
-        self.trial_rows += [_trial_row(stage, request.label, result) for result in done]
+        self._write_down(stage, request, done)
         return done
 
-    def _prepare(self, stage: str, group: Group, keep: str) -> Ready:
+    def again(self, result: Result) -> Result:
+        """One trial of a finished request trained again from its start, by its group's programs but
+        without the others: the same bits, and its best weights. Nothing is stored."""
+        name, lane = result.place or ("", 0)
+        pieces = []
+        while name:
+            ready = self._known[name]
+            group = ready.group.part(slice(lane, lane + 1))
+            pieces.append(ready._replace(group=group, keep="best"))
+            name, lane = ready.group.parent, ready.group.rows[lane]
+        trained = None
+        for ready in reversed(pieces):
+            trained = self._run(ready, log=False, before=trained)
+        assert trained is not None, "a result of a request has a place"
+        return groups.result(ready.group, 0, trained.arrays, self._like(ready), ready.name)
+
+    def _prepare(self, stage: str, label: str, request: Trials, group: Group) -> Ready:
         """What is stored of a group; where it is not finished, its programs begin to compile."""
         length = group.kind.length
         build = assembly.make_build(group.kind.static, self.task.spec, max(1, length.num_steps))
-        layout = self._layout(build, group)
-        store = Checkpoints(
-            self.workdir / "checkpoints" / f"{stage}-{self._digest(group, layout, keep)}",
-            keep=self.config["checkpoint"]["keep"],
-        )
-        self.widths[store.directory.name] = layout.width
-        stored = store.restore()
-        self.damage += store.damage
+        first, layout = 0, None
+        if group.parent:
+            parent = self._known[group.parent]
+            first, layout = parent.until, parent.layout
+        layout = layout or self._layout(build, group, request.pauses)
+        until = groups.next_pause(request.pauses, after=first, rounds=length.rounds)
+        asked = (stage, request.keep, until)
+        store = self._store(asked, group, layout)
+        ready = Ready(*asked, label, group, build, layout, first, store, None)
+        self.widths[ready.name] = layout.width
+        self._known[ready.name] = ready
+        stored = ready.store.restore()
+        self.damage += ready.store.damage
         if stored is None or not stored.meta["finished"]:
-            self._programs(group, build, layout)
-        return Ready(group, build, layout, store, stored)
+            self._programs(ready)
+        return ready._replace(stored=stored)
 
-    def _groups(self, request: Trials) -> list[Group]:
-        """The trials by the program that they need, in the order of their first appearance."""
-        found: dict[Kind, Group] = {}
-        for place, trial in enumerate(request.trials):
-            config = configs.with_settings(self.config, trial.settings)
-            static, numbers = assembly.split(config)
-            length = settings.length(
-                epochs=request.epochs,
-                batch_size=config["train"]["batch_size"],
-                evaluations=request.evaluations or config["train"]["evaluations"],
-                num_examples=len(self.task.train.targets),
-            )
-            kind = Kind(static, config["train"]["batch_size"], length, config["train"]["patience"])
-            group = found.setdefault(kind, Group(kind, [], [], []))
-            group.places.append(place)
-            group.trials.append(trial)
-            group.numbers.append(numbers)
-        return list(found.values())
+    def _store(self, asked: tuple[str, str, int], group: Group, layout: Layout) -> Checkpoints:
+        """Where a group of these (stage, kept weights, last round) is stored."""
+        stage, keep, until = asked
+        digest = groups.digest(
+            group,
+            layout,
+            keep=keep,
+            until=until,
+            seed=self.config["seed"],
+            data=self.task.fingerprint,
+        )
+        folder = self.workdir / "checkpoints" / f"{stage}-{digest}"
+        return Checkpoints(folder, keep=self.config["checkpoint"]["keep"])
 
-    def _train_group(self, stage: str, label: str, ready: Ready, keep: str) -> list[Result]:
+    def _states_store(self, name: str) -> Checkpoints:
+        return Checkpoints(self.workdir / "checkpoints" / f"{name}-states")
+
+    def _train_group(self, ready: Ready) -> list[Result]:
         group, stored = ready.group, ready.stored
         if stored is not None and stored.meta["finished"]:
             arrays = stored.arrays
-            self._log(stage, label, group, _curves(arrays), first=0)
+            self._log(ready, Curves.stored(arrays), first=ready.first_look)
         else:
-            arrays = self._run(stage, label, ready, keep)
-        self.lane_steps += group.kind.length.num_steps * len(group.trials)
-        like = _weights_like(_model(ready.build, group))
-        return [_result(group, lane, arrays, like) for lane in range(len(group.trials))]
+            arrays, states = self._in_memory(ready, log=True)
+            if ready.pauses:
+                self._states[ready.name] = states
+                if self._is_due():
+                    self._states_store(ready.name).save(ready.until, {"states": states}, {})
+                    self._saved_at = time.monotonic()
+        per_round = group.kind.length.steps_per_round
+        self.lane_steps += (ready.until - ready.first) * per_round * len(group.trials)
+        like = self._like(ready)
+        return [
+            groups.result(group, lane, arrays, like, ready.name)
+            for lane in range(len(group.trials))
+        ]
 
-    def _run(self, stage: str, label: str, ready: Ready, keep: str) -> dict[str, np.ndarray]:
-        """Trains a group from its last checkpoint or from the start; the arrays that are stored."""
-        group, build, layout, store, stored = ready
-        kind, num_lanes = group.kind, len(group.trials)
-        width, programs = layout.width, self._programs(group, build, layout)
-        mesh, start = programs.mesh, programs.start.result()
-        data = self._device_data(mesh, _model(build, group).begin is not None)
-        lanes = population.to_waves(self._host_lanes(group), width=width, mesh=mesh)
-        first = 0
-        states, records = None, None
-        if stored is not None:
-            like = start.out_info[0]
-            like = jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct((num_lanes, *leaf.shape[2:]), leaf.dtype), like
-            )
+    def _states_of(self, name: str) -> PyTree:
+        """The states of a group that paused, (lanes, ...); trained again where they are lost."""
+        if name not in self._states:
+            ready = self._known[name]
+            stored = self._states_store(name).restore()
+            if stored is None:
+                self._states[name] = self._in_memory(ready, log=False).states
+            else:
+                like = self._states_like(ready)
+                self._states[name] = unflatten(like, stored.arrays, "states")
+        return self._states[name]
+
+    def _in_memory(self, ready: Ready, *, log: bool) -> Trained:
+        """The group trained: at once where its lanes fit into the devices' memory, else in parts
+        of as many blocks as do. How many that are decides no bit."""
+        programs, lanes = self._programs(ready), len(ready.group.trials)
+        wave = ready.layout.width * programs.mesh.devices.size
+        waves = math.ceil(lanes / wave)
+        most = waves
+        if programs.advance is not None and waves > 1:
+            most = memory.waves_that_fit(programs.advance.result(), programs.mesh)
+        offset = self.metrics.offset()
+        if most >= waves:
             try:
-                host_states = unflatten(like, stored.arrays, "states")
-                states = population.to_waves(host_states, width=width, mesh=mesh)
-                curves, first = _curves(stored.arrays), stored.step
-            except ValueError as error:
-                self.damage.append(f"{store.directory}: {error}")
-        if states is None:
-            begun = [start(wave, data) for wave in lanes]
-            states = [state for state, _ in begun]
-            looked = population.from_waves([record for _, record in begun], num_lanes)
-            curves = Curves(
-                {name: value[:, None] for name, value in looked.metrics.items()},
-                looked.losses,
-                looked.grad_norms,
-                np.zeros((num_lanes, 0), bool),
-            )
-        self._log(stage, label, group, curves, first=0)
+                return self._run(ready, log=log)
+            except jax.errors.JaxRuntimeError as error:
+                if not memory.exhausted(error):
+                    raise
+                if waves == 1:
+                    raise UserError(
+                        f"A block of {ready.layout.width} lanes does not fit into the memory of "
+                        f"{jax.devices()[0]}; take a narrower one, "
+                        f"--config.sweep.block={max(1, ready.layout.width // 2)}, or smaller "
+                        "batches."
+                    ) from error
+            self.metrics.cut_back(offset)
+            most = math.ceil(waves / 2)
+        parts, stores = [], []
+        for first in range(0, lanes, most * wave):
+            group = ready.group.part(slice(first, first + most * wave))
+            stores.append(self._store(ready[:3], group, ready.layout))
+            part = ready._replace(group=group, store=stores[-1], stored=stores[-1].restore())
+            parts.append(self._in_memory(part, log=log))
+        whole = Trained(*(trees.concatenate(each) for each in zip(*parts)))
+        if log:
+            ready.store.save(ready.until, whole.arrays, {"finished": True})
+            for store in stores:
+                store.remove()
+        return whole
+
+    def _run(self, ready: Ready, *, log: bool, before: Trained | None = None) -> Trained:
+        """Trains a group from its last checkpoint, its parent's states or the start.
+
+        log: for the first time: its rows are written, and it is stored; before: its parent's lanes
+        at their pause, where that is no stored group.
+        """
+        group, layout, store = ready.group, ready.layout, ready.store
+        kind, num_lanes = group.kind, len(group.trials)
+        programs = self._programs(ready)
+        mesh, data = programs.mesh, self._device_data(ready)
+        waves = population.to_waves(self._host_lanes(group), width=layout.width, mesh=mesh)
+        states, curves = self._first_states(ready, waves, log=log, before=before)
 
         def advance(states: list[Any]) -> tuple[list[Any], list[Any]]:
-            moved = [programs.advance.result()(*each, data) for each in zip(lanes, states)]
+            moved = [programs.advance.result()(*each, data) for each in zip(waves, states)]
             return [state for state, _ in moved], [record for _, record in moved]
 
-        saved_at = time.monotonic()
+        def take(curves: Curves, records: Any) -> Curves:
+            """Reads the records of a call, writes their rows, shows them."""
+            before = curves.rounds
+            curves = curves.extended(population.from_waves(records, num_lanes))
+            if log:
+                self._log(ready, curves, first=before + 1)
+            self._show(ready, curves)
+            return curves
+
         pending = None
-        done = first
-        rounds = kind.length.rounds
         for done, moved, records in fit(
-            advance, states, first_round=first, num_rounds=rounds, at_once=layout.rounds
+            advance,
+            states,
+            first_round=curves.rounds,
+            num_rounds=ready.until,
+            at_once=layout.rounds,
         ):
             states = moved
             # Reading blocks until the devices are done: the next call is already on its way.
             if pending is not None:
-                curves = self._take(stage, label, group, curves, pending)
+                curves = take(curves, pending)
             pending = records
             stop = self.signals.received
-            due = time.monotonic() - saved_at >= self.config["checkpoint"]["every_seconds"]
-            if done < kind.length.rounds and (stop or due):
-                curves, pending = self._take(stage, label, group, curves, pending), None
+            if log and done < ready.until and (stop or self._is_due()):
+                curves, pending = take(curves, pending), None
                 host = population.from_waves(states, num_lanes)
                 store.save(done, {"states": host, **_tree(curves)}, {"finished": False})
-                saved_at = time.monotonic()
+                self._saved_at = time.monotonic()
                 if stop:
                     self.signals.leave()
         if pending is not None:
-            curves = self._take(stage, label, group, curves, pending)
+            curves = take(curves, pending)
         final = population.from_waves(states, num_lanes)
         best = final.best
         tree: dict[str, Any] = {
             **_tree(curves),
             "best": {"score": best.score, "step": best.step},
         }
-        if keep:
-            kept = best if keep == "best" else final
-            model_state = _model(build, group).kept(kept.model_state)
+        if ready.keep:
+            kept = best if ready.keep == "best" else final
+            model_state = _model(ready.build, group).kept(kept.model_state)
             tree["weights"] = (kept.params, model_state)
-        store.save(kind.length.rounds, tree, {"finished": True})
-        store.keep_only(kind.length.rounds)
-        self.progress(stage, label, done=kind.length.rounds, total=kind.length.rounds)
+        arrays = flatten(tree)
+        if log:
+            store.save(ready.until, arrays, {"finished": True})
+            store.keep_only(ready.until)
+            if not ready.pauses:
+                self._saved_at = time.monotonic()
+        if kind.length.rounds == 0:
+            self._show(ready, curves)
         if self.signals.received:
             self.signals.leave()
-        return flatten(tree)
+        return Trained(arrays, final)
 
-    def _take(self, stage: str, label: str, group: Group, curves: Curves, records: Any) -> Curves:
-        """Reads the records of a call, and writes their rows."""
-        first = curves.stopped.shape[1] + 1
-        curves = curves.extended(population.from_waves(records, len(group.trials)))
-        self._log(stage, label, group, curves, first=first)
-        self.progress(stage, label, done=curves.stopped.shape[1], total=group.kind.length.rounds)
-        return curves
+    def _first_states(
+        self, ready: Ready, waves: list[Any], *, log: bool, before: Trained | None
+    ) -> tuple[list[Any], Curves]:
+        """Where training begins: a checkpoint under way, a parent's pause, or new weights; and what
+        was measured before."""
+        group, stored, mesh = ready.group, ready.stored, self._programs(ready).mesh
+        width, num_lanes = ready.layout.width, len(group.trials)
+        if stored is not None and not stored.meta["finished"]:
+            try:
+                like = self._states_like(ready)
+                host = unflatten(like, stored.arrays, "states")
+                curves = Curves.stored(stored.arrays)
+                if log:
+                    self._log(ready, curves, first=ready.first_look)
+                return population.to_waves(host, width=width, mesh=mesh), curves
+            except ValueError as error:
+                self.damage.append(f"{ready.store.directory}: {error}")
+        if before is not None:
+            states = population.to_waves(before.states, width=width, mesh=mesh)
+            return states, Curves.stored(before.arrays)
+        if group.parent:
+            picked = np.array(group.rows)
+            states, measured = (
+                jax.tree.map(lambda leaf: leaf[picked], each)
+                for each in (self._states_of(group.parent), self._curves_of(group.parent))
+            )
+            return population.to_waves(states, width=width, mesh=mesh), measured
+        start, data = self._programs(ready).start.result(), self._device_data(ready)
+        begun = [start(wave, data) for wave in waves]
+        curves = Curves.begun(population.from_waves([record for _, record in begun], num_lanes))
+        if log:
+            self._log(ready, curves, first=0)
+        return [state for state, _ in begun], curves
 
-    def _log(self, stage: str, label: str, group: Group, curves: Curves, *, first: int) -> None:
-        """Writes the rows of every evaluation from `first` on."""
-        evaluations = next(iter(curves.history.values())).shape[1]
-        per = group.kind.length.steps_per_round
-        for evaluation in range(first, evaluations):
-            step = evaluation * per
-            epoch = step * group.kind.batch_size / len(self.task.train.targets)
-            for lane, trial in enumerate(group.trials):
-                if evaluation and curves.stopped[lane, evaluation - 1]:
-                    continue
-                for split in ("train", "validation"):
-                    values = {
-                        name.removeprefix(split + "/"): value[lane, evaluation]
-                        for name, value in curves.history.items()
-                        if name.startswith(split + "/")
-                    }
-                    if split == "train" and evaluation:
-                        steps = slice(step - per, step)
-                        with np.errstate(over="ignore", invalid="ignore"):
-                            values["batch_loss"] = curves.losses[lane, steps].mean()
-                            norms = curves.grad_norms[lane, steps][::NORM_EVERY]
-                            values["grad_norm"] = norms.mean()
-                    place = {"stage": stage, "request": label, "trial": trial.uid}
-                    row = {
-                        **place,
-                        "step": step,
-                        "epoch": round(epoch, 6),
-                        "split": split,
-                        **values,
-                    }
-                    self.metrics.write(row)
-        self.metrics.flush()
+    def _curves_of(self, name: str) -> Curves:
+        """What a group that paused had measured; it is stored."""
+        stored = self._known[name].store.restore()
+        assert stored is not None, "a group that paused is stored before others go on from it"
+        return Curves.stored(stored.arrays)
+
+    def _is_due(self) -> bool:
+        """Whether the last save of something under way is long enough ago."""
+        return time.monotonic() - self._saved_at >= self.config["checkpoint"]["every_seconds"]
+
+    # --- What is told ------------------------------------------------------------------------
+
+    def _log(self, ready: Ready, curves: Curves, *, first: int) -> None:
+        """Writes the rows of every look from look `first` on; look 0 is that of the start."""
+        place = {"stage": ready.stage, "request": ready.label}
+        self.metrics.write_lines(
+            rows.of_curves(ready.group, curves, place, first, len(self.task.train.targets))
+        )
+
+    def _show(self, ready: Ready, curves: Curves) -> None:
+        """How far it is, for a person who watches."""
+        length, lanes = ready.group.kind.length, len(ready.group.trials)
+        best = None
+        if self.score is not None:
+            sign, values = self.score.sign(), curves.history[f"validation/{self.score.metric}"]
+            finite = values[np.isfinite(values)]
+            best = sign * float((sign * finite).max()) if len(finite) else None
+        self.progress(
+            ready.stage,
+            ready.label,
+            done=curves.rounds,
+            total=ready.until,
+            first=ready.first,
+            lanes=lanes,
+            lane_steps=lanes * length.steps_per_round,
+            best=best,
+            diverged=int((~np.isfinite(curves.history["validation/loss"][:, -1])).sum()),
+            stopped=int(curves.stopped[:, -1].sum()) if curves.rounds else 0,
+        )
+
+    def _write_down(self, stage: str, request: Trials, results: list[Result]) -> None:
+        """A row a trial; one that goes on has its row mended."""
+        told = [groups.trial_row(stage, request.label, result) for result in results]
+        if request.after:
+            mine = {row["trial"]: row for row in told}
+            known = {}
+            for place, row in enumerate(self.trial_rows):
+                if row["stage"] == stage and row["trial"] in mine:
+                    known[row["trial"]] = place
+            for uid, place in known.items():
+                self.trial_rows[place] = mine[uid]
+            told = [row for row in told if row["trial"] not in known]
+        self.trial_rows += told
 
     # --- Programs and data -------------------------------------------------------------------
 
-    def _layout(self, build: Any, group: Group) -> Layout:
-        """From the cost of a forward pass and the number of lanes; `sweep.block` sets the width."""
-        kind, spec = group.kind, self.task.spec
+    def _layout(self, build: Any, group: Group, pauses: Sequence[int]) -> Layout:
+        """From the cost of a forward pass and the number of lanes; `sweep.block` sets the width.
+        Between two pauses lie whole calls."""
+        kind, spec, most = group.kind, self.task.spec, group.kind.length.rounds
         inputs = jax.ShapeDtypeStruct((kind.batch_size, *spec.input_shape), spec.input_dtype)
         model = _model(build, group)
 
@@ -342,22 +443,29 @@ class Lanes:
             cost,
             width=width,
             steps_per_round=kind.length.steps_per_round,
-            rounds=kind.length.rounds,
+            rounds=math.gcd(*(pause for pause in pauses if pause < most), most),
         )
-        return Layout(width, rounds)
+        return Layout(width, rounds, several=len(group.trials) > 1 or width > 1)
 
-    def _programs(self, group: Group, build: Any, layout: Layout) -> Programs:
+    def _programs(self, ready: Ready) -> Programs:
         """The group's two programs, compiling in the background from the first time it is asked."""
-        kind, width = group.kind, layout.width
-        mesh = population.mesh_for(len(group.trials), width)
-        place = (width, mesh.devices.size)
+        group, build, layout = ready.group, ready.build, ready.layout
+        kind, width, length = group.kind, layout.width, group.kind.length
+        mesh = population.mesh_for(max(len(group.trials), 1 + layout.several), width)
+        place = (kind.sampling, width, mesh.devices.size)
         carries = _model(build, group).begin is not None
-        data = population.abstract(self._device_data(mesh, carries), mesh, population.WHOLE)
+        data = population.abstract(self._device_data(ready), mesh, population.WHOLE)
         lanes = population.abstract(
-            population.to_waves(self._host_lanes(group), width=width, mesh=mesh)[0], mesh
+            population.to_waves(self._host_lanes(group.part(slice(1))), width=width, mesh=mesh)[0],
+            mesh,
         )
-        seed, length = self.config["seed"], kind.length
-        first = make_start(build, seed=seed, batch_size=kind.batch_size if carries else None)
+        seed = self.config["seed"]
+        first = make_start(
+            build,
+            seed=seed,
+            batch_size=kind.batch_size if carries else None,
+            sampling=kind.sampling,
+        )
         start = population.spread(first, lane_arguments=1, width=width, mesh=mesh)
         begin_key = (kind.static, kind.batch_size if carries else None, *place)
         if begin_key not in self._compiled:
@@ -376,6 +484,7 @@ class Lanes:
                 batch_size=kind.batch_size,
                 patience=kind.patience,
                 windows=self.task.spec.kind == "next_token",
+                sampling=kind.sampling,
             )
             advance = population.spread(
                 repeated(one_round, layout.rounds),
@@ -392,10 +501,24 @@ class Lanes:
             self._compiled[round_key] = self._compilers.submit(compile_round)
         return Programs(mesh, self._compiled[begin_key], self._compiled[round_key])
 
+    def _like(self, ready: Ready) -> Any:
+        """The shapes of the weights and the model state."""
+        return _weights_like(_model(ready.build, ready.group))
+
+    def _states_like(self, ready: Ready) -> Any:
+        """The shapes of all states, (lanes, ...)."""
+        one, lanes = self._programs(ready).start.result().out_info[0], len(ready.group.trials)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((lanes, *leaf.shape[2:]), leaf.dtype), one
+        )
+
     def _host_lanes(self, group: Group) -> Lane:
         return population.make_lanes(group.trials, group.numbers, len(self.task.train.targets))
 
-    def _device_data(self, mesh: Any, carries: bool) -> Data:
+    def _device_data(self, ready: Ready) -> Data:
+        group, layout = ready.group, ready.layout
+        mesh = population.mesh_for(max(len(group.trials), 1 + layout.several), layout.width)
+        carries = _model(ready.build, group).begin is not None
         key = (mesh.devices.size, carries)
         if key not in self._data:
             train, validation = self.task.train.arrays, self.task.validation.arrays
@@ -403,98 +526,6 @@ class Lanes:
             data = Data(train, cut(seen, carries=carries), cut(validation, carries=carries))
             self._data[key] = population.replicate(data, mesh)
         return self._data[key]
-
-    def _digest(self, group: Group, layout: Layout, keep: str) -> str:
-        """Names all that decides the bits of a group's result."""
-        trials = [(t.seed, t.num_examples, t.show_inputs) for t in group.trials]
-        content = [
-            [group.kind, trials, group.numbers, layout, keep, self.config["seed"]],
-            self.task.fingerprint,
-        ]
-        return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
-
-    # --- Using what was trained --------------------------------------------------------------
-
-    def outputs(self, request: Outputs, split: Split) -> np.ndarray:
-        """What every trained model gives on the split: (trials, examples, outputs)."""
-        return np.stack([self._outputs_of(result, split) for result in request.results])
-
-    def _outputs_of(self, result: Result, split: Split) -> np.ndarray:
-        assert result.weights is not None, "the request that trained it must keep its weights"
-        config = configs.with_settings(self.config, result.trial.settings)
-        static, numbers = assembly.split(config)
-        build = assembly.make_build(static, self.task.spec, 1)
-
-        def run(numbers: Any, weights: Any, inputs: Any) -> Any:
-            params, model_state = weights
-            return outputs_over(
-                build(numbers), params, model_state, inputs, result.trial.show_inputs
-            )
-
-        key = (static, result.trial.show_inputs)
-        program = self._output_programs.setdefault(key, jax.jit(run))
-        numbers = {name: jnp.float32(value) for name, value in numbers.items()}
-        carries = build(numbers).model.begin is not None
-        inputs = cut(split.arrays, carries=carries).inputs
-        found = program(numbers, result.weights, inputs)
-        in_order = np.asarray(found).swapaxes(0, 1)
-        return in_order.reshape(-1, *found.shape[2:])[: len(split.targets)]
-
-    def samples(self, request: Samples) -> list[str]:
-        """Each prompt with what the models, averaged, write after it.
-
-        A prompt's own text decides its random draws, beside the seed: no other prompt does.
-        """
-        first, encoder, spec = request.results[0], self.task.encoder, self.task.spec
-        config = configs.with_settings(self.config, first.trial.settings)
-        static, numbers = assembly.split(config)
-        build = assembly.make_build(static, spec, 1)
-        (window,) = spec.input_shape
-        told = [encoder.encode(prompt)[-window:] for prompt in request.prompts]
-        prompts = np.zeros((len(told), window), np.int32)
-        for row, tokens in zip(prompts, told):
-            row[: len(tokens)] = tokens
-        key = keys.lane_key(self.config["seed"], first.trial.seed)
-        drawn = jnp.stack([keys.derive(key, "samples " + prompt) for prompt in request.prompts])
-
-        def write(numbers: Any, weights: Any, prompts: Any, temperature: Any) -> Any:
-            built = build(numbers)
-
-            def outputs_of(inputs: Any) -> Any:
-                def member(each: Any) -> Any:
-                    params, model_state = each
-                    return apply_model(built, params, model_state, inputs)[0]
-
-                return ensemble.average(jax.lax.map(member, weights), spec.kind)
-
-            return generate(
-                outputs_of,
-                prompts,
-                jnp.array([len(tokens) for tokens in told], jnp.int32),
-                keys=drawn,
-                length=request.length,
-                temperature=temperature,
-                allowed=jnp.asarray(spec.prior) > 0.0,
-            )
-
-        numbers = {name: jnp.float32(value) for name, value in numbers.items()}
-        weights = trees.stack([result.weights for result in request.results])
-        written = jax.jit(write)(numbers, weights, prompts, jnp.float32(request.temperature))
-        texts = [encoder.decode(row) for row in np.asarray(written)]
-        return [prompt + text for prompt, text in zip(request.prompts, texts)]
-
-
-def cut(arrays: Arrays, *, carries: bool = False) -> EvalBatches:
-    """A split in batches for evaluation; the last rows are padded. A window counts by its tokens.
-
-    carries: for a model that carries something from window to window, so rows are long.
-    """
-    tokens = np.issubdtype(arrays.inputs.dtype, np.integer)
-    most = max(1, EVAL_TOKENS // arrays.inputs.shape[1]) if tokens else EVAL_BATCH
-    rows = len(arrays.targets) // (WINDOWS_IN_A_ROW if carries else 1)
-    batch_size = min(most, max(1, rows))
-    stacked, mask = batches.eval_batches(arrays, batch_size)
-    return EvalBatches(stacked.inputs, stacked.targets, mask)
 
 
 def _model(build: Any, group: Group) -> Model:
@@ -508,75 +539,3 @@ def _weights_like(model: Model) -> Any:
 
 def _tree(curves: Curves) -> dict[str, Any]:
     return {"curves": curves._asdict()}
-
-
-def _curves(arrays: Mapping[str, np.ndarray]) -> Curves:
-    prefix = "curves.history."
-    history = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-    return Curves(
-        history,
-        arrays["curves.losses"],
-        arrays["curves.grad_norms"],
-        arrays["curves.stopped"],
-    )
-
-
-def _result(group: Group, lane: int, arrays: Mapping[str, np.ndarray], like: Any) -> Result:
-    """One lane of a finished group's arrays."""
-    trial, length, curves = group.trials[lane], group.kind.length, _curves(arrays)
-    stopped = curves.stopped[lane]
-    frozen_steps = np.repeat(stopped, length.steps_per_round)
-    frozen_looks = np.concatenate([[False], stopped])
-    losses = np.where(frozen_steps, np.nan, curves.losses[lane])
-    norms = np.where(frozen_steps, np.nan, curves.grad_norms[lane])
-    bad_steps = np.flatnonzero(~frozen_steps & ~np.isfinite(losses))
-    first_bad_step = int(bad_steps[0]) if len(bad_steps) else None
-    last = int((~frozen_looks).sum()) - 1
-    looks = [curves.history[f"{split}/loss"][lane, last] for split in ("train", "validation")]
-    if first_bad_step is None and not np.isfinite(looks).all():
-        # The last step broke the weights, and no batch was read after it.
-        first_bad_step = max(0, int((~frozen_steps).sum()) - 1)
-    score = float(arrays["best.score"][lane])
-    stacked = {k: v[lane] for k, v in arrays.items() if k.startswith("weights.")}
-    weights = unflatten(like, stacked, "weights") if stacked else None
-    return Result(
-        trial=trial,
-        steps=np.arange(length.rounds + 1) * length.steps_per_round,
-        history={
-            name: np.where(frozen_looks, np.nan, value[lane])
-            for name, value in curves.history.items()
-        },
-        losses=losses,
-        grad_norms=norms,
-        best_score=score if np.isfinite(score) else float("nan"),
-        best_step=int(arrays["best.step"][lane]),
-        status="diverged" if first_bad_step is not None else "stopped" if stopped.any() else "done",
-        first_bad_step=first_bad_step,
-        num_params=num_params(like[0]),
-        weights=weights,
-    )
-
-
-def _trial_row(stage: str, label: str, result: Result) -> dict[str, Any]:
-    finals = {name.replace("/", "_"): value for name, value in _last(result).items()}
-    return {
-        "stage": stage,
-        "request": label,
-        "trial": result.trial.uid,
-        "seed": result.trial.seed,
-        "status": result.status,
-        "steps": int(np.isfinite(result.losses).sum()),
-        "best_score": result.best_score,
-        "best_step": result.best_step,
-        **finals,
-        **result.trial.settings,
-        "num_examples": result.trial.num_examples,
-        "show_inputs": result.trial.show_inputs,
-    }
-
-
-def _last(result: Result) -> dict[str, float]:
-    """The metrics of the last evaluation before the run ended."""
-    looked = np.flatnonzero(np.isfinite(result.history["validation/loss"]))
-    last = looked[-1] if len(looked) else 0
-    return {name: float(values[last]) for name, values in result.history.items()}

@@ -24,14 +24,14 @@ def of_stages(stages: Sequence[Any], context: Context) -> list[Planned]:
     for stage in stages:
         wanted = stage.planned(context)
         steps = sum(
-            lanes
+            int(lanes * part)
             * settings.length(
                 epochs=epochs,
                 batch_size=context.config["train"]["batch_size"],
                 evaluations=context.config["train"]["evaluations"],
                 num_examples=len(context.task.train.targets),
             ).num_steps
-            for lanes, epochs, _ in wanted
+            for lanes, epochs, _, part in wanted
         )
         lanes, programs = sum(each[0] for each in wanted), sum(each[2] for each in wanted)
         planned.append(Planned(stage.__name__.rpartition(".")[2], lanes, programs, steps))

@@ -17,6 +17,7 @@ OURS = (
     "findings.json",
     "metrics.jsonl",
     "model",
+    "only",
     "report.html",
     "report.json",
     "run.json",

@@ -21,6 +21,7 @@ NAMED = {
     "schedule": (FAMILIES["schedule"], "constant"),
     "augment": (FAMILIES["augment"], "none"),
     "search": ("search", "random"),
+    "prune": ("prune", "none"),
 }
 PLAIN: dict[str, Callable[..., Any]] = {
     "train": Train,

@@ -7,6 +7,7 @@ import numpy as np
 from scipy import stats
 
 from recipe_jax.assembly import FAMILIES
+from recipe_jax.prune.base import Prune
 from recipe_jax.recipe.settings import Recipe
 from recipe_jax.resolve import keywords, resolve
 from recipe_jax.search.base import Search
@@ -39,6 +40,7 @@ class Context(NamedTuple):
     objective: Objective
     recipe: Recipe
     search: Search
+    prune: Prune
     carried: Mapping[str, Any]
     findings: Sequence[Finding]
 
@@ -71,11 +73,13 @@ class Context(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """What a stage will train: lanes, for so many epochs, in so many new programs."""
+    """What a stage will train: lanes, for so many epochs, in so many new programs; part: of these
+    epochs, where not every lane is trained to its end."""
 
     lanes: int
     epochs: int
     programs: int
+    part: float = 1.0
 
 
 class Interval(NamedTuple):

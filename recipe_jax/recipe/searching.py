@@ -1,29 +1,38 @@
 """A search carried out: settings are asked for in batches, measured as lanes, and the best few
 measured again on new seeds."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from recipe_jax import keys
+from recipe_jax.prune.base import lane_rounds
+from recipe_jax.recipe import importance
 from recipe_jax.recipe.base import Context, Planned, best, final
+from recipe_jax.recipe.measuring import Tried, measured, ranked, score
 from recipe_jax.search.base import Axis, Settings, Told
+from recipe_jax.train import settings as train_settings
 from recipe_jax.types import Finding, Measured, Result, Status, Trials
 
 FINALISTS = 4
+CURVES = 8
 SEED, FINAL_SEEDS = 200, (300, 301, 302)
 
 
 class Searched(NamedTuple):
-    """What was tried: settings, the present one first; their results, one a seed; scores (more is
-    better, NaN where a run diverged); `order` from best to worst."""
+    """What was tried, the present setting first; scores (more is better, NaN where a run diverged);
+    `order` from best to worst."""
 
     axes: tuple[Axis, ...]
-    settings: list[Settings]
-    results: list[Sequence[Result]]
+    tried: list[Tried]
     scores: np.ndarray
     order: list[int]
+
+    @property
+    def settings(self) -> list[Settings]:
+        """Of each that was tried."""
+        return [each.settings for each in self.tried]
 
 
 class Winner(NamedTuple):
@@ -34,41 +43,51 @@ class Winner(NamedTuple):
 
 
 def search(
-    context: Context, axes: Sequence[Axis], *, seeds: Sequence[int] = (SEED,)
+    context: Context,
+    axes: Sequence[Axis],
+    *,
+    repeats: Sequence[Mapping[str, Any]] = ({"seed": SEED},),
 ) -> Generator[Any, Any, Searched]:
-    """TUNE1, TUNE3: settings in batches, each on the same seeds; the first trial is what stands."""
+    """TUNE1, TUNE3: settings in batches, each with the same repeats (fields of a trial: its seed,
+    its fold); the first one is what stands."""
     ask, trials = context.search.ask, context.search.trials
     key = keys.derive(keys.lane_key(context.config["seed"], SEED), "search")
-    settings: list[Settings] = [present(context, axes)]
-    places = {frozenset(settings[0].items()): 0}
-    results: list[Sequence[Result]] = []
+    first = present(context, axes)
+    places = {_frozen(first): 0}
+    tried: list[Tried] = []
     history: list[Told] = []
     wanted = trials if context.search.complete else trials - 1
+    share = 0.0
     while True:
         count = min(context.search.batch, wanted - len(history))
+        before, share = share, context.search.share(len(history))
         asked = ask(history, key, axes, count) if count > 0 else []
-        fresh = []
-        for each in asked:
-            if frozenset(each.items()) not in places:
-                places[frozenset(each.items())] = len(settings) + len(fresh)
-                fresh.append(each)
-        new = fresh if results else [*settings, *fresh]
-        settings += fresh
+        fresh = list(
+            {_frozen(each): each for each in asked if _frozen(each) not in places}.values()
+        )
+        # What stands is measured as far as what it is compared with.
+        new = [first, *fresh] if share > before else fresh
         if new:
-            found = yield Trials(
-                label="search" + (f" {len(settings)}" if count < wanted else ""),
-                trials=tuple(context.trial(seed, each) for each in new for seed in seeds),
-                epochs=context.config["train"]["epochs"],
+            label = "search" + (f" {len(tried) + len(fresh)}" if count < wanted else "")
+            found = yield from measured(
+                context, axes, new, repeats=repeats, label=label, share=share, key=key
             )
-            told = [found[i : i + len(seeds)] for i in range(0, len(found), len(seeds))]
-            results += told
-            yield _measured(context, axes, new, told)
-        scores = np.array([score(context, each) for each in results])
-        history += [Told(each, float(scores[places[frozenset(each.items())]])) for each in asked]
+            yield _told(context, axes, found)
+            if share > before:
+                tried[:1], found = found[:1], found[1:]
+            for each, told in zip(fresh, found):
+                places[_frozen(each)] = len(tried)
+                tried.append(told)
+        scores = np.array([score(context, each.results) for each in tried])
+        history += [Told(each, float(scores[places[_frozen(each)]])) for each in asked]
         # A search that only finds what was there already has no more to say.
         if len(history) >= wanted or not fresh:
             break
-    return Searched(tuple(axes), settings, results, scores, ranked(context, results))
+    return Searched(tuple(axes), tried, scores, ranked(context, tried))
+
+
+def _frozen(settings: Settings) -> frozenset:
+    return frozenset(settings.items())
 
 
 def finals(context: Context, searched: Searched) -> Generator[Any, Any, Winner]:
@@ -90,15 +109,28 @@ def finals(context: Context, searched: Searched) -> Generator[Any, Any, Winner]:
     return Winner(finalists[place], means[place])
 
 
-def planned(context: Context, axes: Sequence[Axis], *, seeds: int = 1) -> list[Planned]:
+def planned(context: Context, axes: Sequence[Axis], *, repeats: int = 1) -> list[Planned]:
     """The search, and the finalists on new seeds."""
     epochs = context.config["train"]["epochs"]
     trials = context.search.trials + context.search.complete
-    final = (FINALISTS + 1) * len(FINAL_SEEDS)
+    finalists = (FINALISTS + 1) * len(FINAL_SEEDS)
     return [
-        Planned(trials * seeds, epochs, groups(context, axes, trials)),
-        Planned(final, epochs, 0),
+        Planned(trials * repeats, epochs, groups(context, axes, trials), part(context, trials)),
+        Planned(finalists, epochs, 0),
     ]
+
+
+def part(context: Context, trials: int) -> float:
+    """What the search costs, of as many full runs: pruning and coarse looks are cheaper."""
+    train = context.config["train"]
+    rounds = train_settings.of_config(train, len(context.task.train.targets)).rounds
+    cost, told = 0.0, 0
+    while told < trials:
+        count = min(context.search.batch, trials - told)
+        whole = lane_rounds(context.prune.brackets(count, rounds), rounds)
+        cost += context.search.share(told) * whole
+        told += count
+    return cost / (trials * rounds)
 
 
 def groups(context: Context, axes: Sequence[Axis], trials: int) -> int:
@@ -120,20 +152,16 @@ def groups(context: Context, axes: Sequence[Axis], trials: int) -> int:
     return min(several, trials)
 
 
-def _measured(
-    context: Context,
-    axes: Sequence[Axis],
-    settings: Sequence[Settings],
-    results: Sequence[Sequence[Result]],
-) -> Measured:
+def _told(context: Context, axes: Sequence[Axis], tried: Sequence[Tried]) -> Measured:
+    """For the journal."""
     metric = context.objective.score
     return Measured(
         name=f"{context.task.name} {metric.metric}",
         axes=tuple(axes),
-        settings=settings,
-        scores=[metric.sign() * score(context, each) for each in results],
+        settings=[each.settings for each in tried],
+        scores=[metric.sign() * score(context, each.results) for each in tried],
         maximise=metric.maximise,
-        uids=[each[0].trial.uid for each in results],
+        uids=[each.results[0].trial.uid for each in tried],
     )
 
 
@@ -151,27 +179,6 @@ def present(context: Context, axes: Sequence[Axis]) -> Settings:
     return settings
 
 
-def score(context: Context, results: Sequence[Result]) -> float:
-    """Mean over seeds of the validation score, signed so that more is better; NaN where one run
-    diverged."""
-    sign, name = context.objective.score.sign(), context.score_name()
-    values = [np.nan if r.status == "diverged" else sign * best(r, name) for r in results]
-    return float(np.mean(values))
-
-
-def ranked(context: Context, results: Sequence[Sequence[Result]]) -> list[int]:
-    """Settings from best to worst: by score, then by loss, a diverged one last, ties by uid."""
-
-    def rank(i: int) -> Any:
-        value = score(context, results[i])
-        loss = float(np.mean([best(result, "validation/loss") for result in results[i]]))
-        bad = not np.isfinite(value)
-        uid = results[i][0].trial.uid
-        return (bad, -value if not bad else 0.0, loss if not bad else 0.0, uid)
-
-    return sorted(range(len(results)), key=rank)
-
-
 def words(settings: Settings) -> str:
     """A setting for a sentence."""
     told = [
@@ -185,24 +192,27 @@ def words(settings: Settings) -> str:
 def finding(context: Context, searched: Searched, winner: Winner) -> Finding:
     """What the search found, for the report."""
     name, metric = context.score_name(), context.objective.score
-    settings, order = searched.settings, searched.order
-    sign = metric.sign()
-    diverged = sum(any(r.status == "diverged" for r in each) for each in searched.results)
-    fit = searched.results[order[0]][0]
+    settings, order, tried = searched.settings, searched.order, searched.tried
+    sign, repeats = metric.sign(), len(tried[0].results)
+    status = [_status(each) for each in tried]
+    told = [f"{status.count('diverged')} diverged"]
+    if "stopped" in status:
+        told.append(f"{status.count('stopped')} stopped early")
+    fit = tried[order[0]].results[0]
     scores = [sign * value for value in searched.scores]
     paths = dict.fromkeys(path for each in settings for path in each)
     logs = {axis.path: axis.log for axis in searched.axes}
+    same = winner.settings == settings[0]
     return Finding(
         check="search",
-        row="TUNE1 TUNE4 TUNE8",
+        row="TUNE1 TUNE4 TUNE8 TUNE10",
         status=Status.PASS,
-        summary=f"{len(settings)} settings ({diverged} diverged): the best "
-        + ("single run reaches a " if len(searched.results[0]) == 1 else "mean over seeds is a ")
+        summary=f"{len(settings)} settings ({', '.join(told)}): the best "
+        + ("single run reaches a " if repeats == 1 else f"mean of {repeats} runs is a ")
         + f"validation {metric.metric} of {scores[order[0]]:.4g} (training "
         f"{final(fit, 'train/' + metric.metric):.4g}), the present setting {scores[0]:.4g}; "
         f"measured again on {len(FINAL_SEEDS)} new seeds "
-        + ("the present one is the best, with " if winner.settings == settings[0] else "")
-        + ("" if winner.settings == settings[0] else "the winner has ")
+        + ("the present one is the best, with " if same else "the winner has ")
         + f"{sign * winner.score:.4g}.",
         evidence={
             "axes": {
@@ -213,10 +223,12 @@ def finding(context: Context, searched: Searched, winner: Winner) -> Finding:
                 for path in paths
             },
             "scores": scores,
-            "status": [
-                next((r.status for r in each if r.status == "diverged"), each[0].status)
-                for each in searched.results
-            ],
+            "status": status,
+            "seeds": [[sign * score(context, [r]) for r in each.results] for each in tried],
+            "rounds": [each.results[0].rounds[0] for each in tried],
+            "of_rounds": max(each.results[0].rounds[1] for each in tried),
+            "importance": importance.shares(searched.axes, settings, searched.scores),
+            "curves": _curves(context, [tried[i] for i in order[:CURVES]], order[:CURVES]),
             "best": order[0],
             "winner": settings.index(winner.settings),
             "winner_settings": winner.settings,
@@ -224,6 +236,32 @@ def finding(context: Context, searched: Searched, winner: Winner) -> Finding:
             "maximise": metric.maximise,
         },
     )
+
+
+def _status(tried: Tried) -> str:
+    """Of a setting: diverged where one of its runs did."""
+    found = {result.status for result in tried.results}
+    return next((each for each in ("diverged", "stopped") if each in found), "done")
+
+
+def _curves(context: Context, tried: Sequence[Tried], places: Sequence[int]) -> dict[str, Any]:
+    """The metric that decides over epochs, of those settings that were looked at as often as the
+    best one: (settings, repeats, looks)."""
+    looks = len(tried[0].results[0].steps)
+    whole = [(i, each) for i, each in zip(places, tried) if len(each.results[0].steps) == looks]
+    done, rounds = tried[0].results[0].rounds
+    last = context.config["train"]["epochs"] * done / max(1, rounds)
+    return {
+        "epochs": np.linspace(0.0, last, looks),
+        "settings": [i for i, _ in whole],
+        **{
+            split: [
+                [result.history[context.score_name(split)] for result in each.results]
+                for _, each in whole
+            ]
+            for split in ("train", "validation")
+        },
+    }
 
 
 def _mean(context: Context, results: Sequence[Result]) -> float:

@@ -100,6 +100,9 @@ class Search(NamedTuple):
     trials: how many settings in all; batch: how many it is asked for at once. axes: what the config
     asks to search over, or () for the ready-made space. complete: `trials` are all that there are,
     beside the config's own setting; listed: what they are, of a search without axes.
+
+    share: (settings told) -> the part of the training examples, and of the epochs, on which the
+    next batch is measured: a coarse look may be cheap.
     """
 
     ask: Ask
@@ -108,6 +111,7 @@ class Search(NamedTuple):
     batch: int
     complete: bool = False
     listed: tuple[Settings, ...] = ()
+    share: Callable[[int], float] = lambda told: 1.0
 
 
 def settings_at(axes: Sequence[Axis], places: Sequence[float] | np.ndarray) -> Settings:

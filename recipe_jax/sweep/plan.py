@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.extend import core as jax_core
 
-from recipe_jax.resolve import Count, OneOf
+from recipe_jax.resolve import Between, Count, OneOf
 
 # Widest block by multiply-adds of a forward pass, measured on CPU with lanes over two host devices:
 # a small network gains from a wide vmap, a large one loses cache, and convolutions and inner loops
@@ -26,8 +26,10 @@ SECONDS_A_STEP, SECONDS_A_MULTIPLY_ADD, SECONDS_A_CALL = 15e-6, 3e-10, 0.25
 
 
 class Sweep(NamedTuple):
-    """The `sweep` section. seeds: on how many each setting of a sweep is measured; block: lanes in
-    a block, a power of two; 0 takes it from the table.
+    """The `sweep` section. seeds: on how many each setting of a sweep is measured; folds: each of
+    them by cross-validation over so many parts of the training split (0: on the validation split);
+    bootstrap: each seed trains on its own resample of the training examples; block: lanes in a
+    block, a power of two; 0 takes it from the table.
 
     Powers of two fill vector registers. In a block of 3 lanes the elements left over take another
     path through the processor, and a lane's rounding may depend on its place (seen with jaxlib
@@ -35,6 +37,8 @@ class Sweep(NamedTuple):
     """
 
     seeds: Count = 1
+    folds: Annotated[int, Between(0, 100)] = 0
+    bootstrap: bool = False
     block: Annotated[int, OneOf((0, *(2**n for n in range(13))))] = 0
 
 

@@ -89,8 +89,15 @@ def make_lanes(
                 [trial.num_examples or num_examples for trial in trials], np.int32
             ),
             show_inputs=np.array([trial.show_inputs for trial in trials]),
+            held_out=np.array([_held_out(trial, num_examples) for trial in trials], np.int32),
         ),
     )
+
+
+def _held_out(trial: Trial, num_examples: int) -> int:
+    """The first example of the trial's fold; all folds have as many."""
+    number, folds = trial.fold or (0, 1)
+    return number * (num_examples // folds)
 
 
 def replicate(tree: PyTree, mesh: Mesh) -> PyTree:

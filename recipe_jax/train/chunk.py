@@ -7,24 +7,32 @@ import jax
 import jax.numpy as jnp
 
 from recipe_jax import keys, trees
-from recipe_jax.feed import batches, phases, streams
+from recipe_jax.feed import batches, phases, resampling, streams
 from recipe_jax.train.step import Moving, StepKeys, make_train_step
-from recipe_jax.types import Arrays, Experiment, View
+from recipe_jax.types import Arrays, Experiment, Sampling, View
 
 # The gradient's norm is measured at the first step of a chunk and at every so many after it.
 NORM_EVERY = 16
+WHOLE = Sampling()
 
 
 def make_chunk(
-    experiment: Experiment, *, num_steps: int, batch_size: int, windows: bool = False
+    experiment: Experiment,
+    *,
+    num_steps: int,
+    batch_size: int,
+    windows: bool = False,
+    sampling: Sampling = WHOLE,
 ) -> Callable[..., Any]:
     """The pure function (moving, key, view, rate_scale, train) -> (moving, step records).
 
     windows: the examples are the pieces of one text, and batches hold windows of it at the phase of
     the epoch (feed/phases.py); of a model that carries something from batch to batch they read on
-    (feed/streams.py).
+    (feed/streams.py). sampling: which examples there are (feed/resampling.py).
     """
     train_step, model = make_train_step(experiment), experiment.model
+    if windows and sampling != WHOLE:
+        raise ValueError("The windows of one text overlap: no folds and no bootstraps of them.")
     if model.begin and not windows:
         raise ValueError("A model that carries its state on needs the windows of a text.")
 
@@ -42,7 +50,10 @@ def make_chunk(
             reading = streams.chunk_streams(stream_key, moving.step, window=window, **drawn)
             indices, late, begins = reading
         else:
+            drawn["num_examples"] -= resampling.held_out(drawn["num_examples"], sampling)
             indices = batches.chunk_indices(keys.derive(key, "order"), moving.step, **drawn)
+            bootstrap = keys.derive(key, "bootstrap")
+            indices = resampling.rows(bootstrap, indices, view, sampling, len(train.targets))
             if windows:
                 phase_key, window = keys.derive(key, "phases"), train.targets.shape[1]
                 late = phases.chunk_phases(phase_key, moving.step, window=window, **drawn)

@@ -7,7 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Shaped
 
-from recipe_jax.types import Experiment, Objective, PyTree
+from recipe_jax.feed import batches
+from recipe_jax.types import Arrays, Experiment, Objective, PyTree
+
+EVAL_BATCH, EVAL_TOKENS = 512, 8192
+# Windows of a text that evaluation reads on at least: one in so many begins with nothing carried.
+WINDOWS_IN_A_ROW = 16
 
 
 class EvalBatches(NamedTuple):
@@ -19,17 +24,43 @@ class EvalBatches(NamedTuple):
     mask: Any
 
 
+class EvalRows(NamedTuple):
+    """Rows of a split that are looked up batch by batch, (batches, examples) as their mask."""
+
+    arrays: Arrays
+    rows: Any
+    mask: Any
+
+
+def cut(arrays: Arrays, *, carries: bool = False) -> EvalBatches:
+    """A split in batches for evaluation; the last rows are padded. A window counts by its tokens.
+
+    carries: for a model that carries something from window to window, so rows are long.
+    """
+    tokens = np.issubdtype(arrays.inputs.dtype, np.integer)
+    most = max(1, EVAL_TOKENS // arrays.inputs.shape[1]) if tokens else EVAL_BATCH
+    rows = len(arrays.targets) // (WINDOWS_IN_A_ROW if carries else 1)
+    batch_size = min(most, max(1, rows))
+    stacked, mask = batches.eval_batches(arrays, batch_size)
+    return EvalBatches(stacked.inputs, stacked.targets, mask)
+
+
 def evaluate(
     experiment: Experiment,
     params: PyTree,
     model_state: PyTree,
-    split: EvalBatches,
+    split: EvalBatches | EvalRows,
     show_inputs: bool | Bool[Array, ""] = True,
 ) -> dict[str, Array]:
     """Every metric of the objective over the split, the model in evaluation mode."""
+    pieces = split if isinstance(split, EvalBatches) else (split.rows, split.mask)
 
-    def one_batch(carried: Any, batch: EvalBatches) -> tuple[Any, None]:
+    def one_batch(carried: Any, batch: Any) -> tuple[Any, None]:
         metrics, model_state = carried
+        if isinstance(split, EvalRows):
+            rows, mask = batch
+            found = [jnp.take(each, rows, axis=0) for each in split.arrays]
+            batch = EvalBatches(found[0], found[1], mask)
         outputs, model_state = apply_model(
             experiment, params, model_state, batch.inputs, show_inputs
         )
@@ -41,9 +72,9 @@ def evaluate(
         )
         return (metrics.merge(new), model_state), None
 
-    first = experiment.model.begun(model_state, split.inputs.shape[1])
+    first = experiment.model.begun(model_state, split.mask.shape[1])
     none_yet = experiment.objective.metrics.empty()
-    (metrics, _), _ = jax.lax.scan(one_batch, (none_yet, first), split)
+    (metrics, _), _ = jax.lax.scan(one_batch, (none_yet, first), pieces)
     return metrics.compute()
 
 
@@ -64,17 +95,17 @@ def outputs_over(
     experiment: Experiment,
     params: PyTree,
     model_state: PyTree,
-    batches: Shaped[Array | np.ndarray, "batches batch *example"],
+    inputs: Shaped[Array | np.ndarray, "batches batch *example"],
     show_inputs: bool | Bool[Array, ""] = True,
 ) -> Array:
     """Outputs for every batch, which read on row by row: (batches, batch, ..., outputs)."""
 
-    def one_batch(model_state: Any, inputs: Any) -> tuple[Any, Array]:
-        outputs, model_state = apply_model(experiment, params, model_state, inputs, show_inputs)
+    def one_batch(model_state: Any, batch: Any) -> tuple[Any, Array]:
+        outputs, model_state = apply_model(experiment, params, model_state, batch, show_inputs)
         return model_state, outputs
 
-    first = experiment.model.begun(model_state, batches.shape[1])
-    return jax.lax.scan(one_batch, first, batches)[1]
+    first = experiment.model.begun(model_state, inputs.shape[1])
+    return jax.lax.scan(one_batch, first, inputs)[1]
 
 
 def metrics_of(objective: Objective, outputs: Any, targets: Any) -> dict[str, float]:

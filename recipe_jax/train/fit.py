@@ -8,10 +8,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from recipe_jax import keys, trees
-from recipe_jax.train.chunk import make_chunk
-from recipe_jax.train.evaluate import EvalBatches, evaluate
+from recipe_jax.feed.resampling import looked_at
+from recipe_jax.train.chunk import WHOLE, make_chunk
+from recipe_jax.train.evaluate import EvalBatches, EvalRows, evaluate
 from recipe_jax.train.step import Moving
-from recipe_jax.types import Arrays, Best, Experiment, Lane, Plateau, Score, TrainState
+from recipe_jax.types import (
+    Arrays,
+    Best,
+    Experiment,
+    Lane,
+    Plateau,
+    Sampling,
+    Score,
+    TrainState,
+)
 
 
 class Data(NamedTuple):
@@ -34,7 +44,11 @@ class Record(NamedTuple):
 
 
 def make_start(
-    build: Callable[..., Experiment], *, seed: int, batch_size: int | None = None
+    build: Callable[..., Experiment],
+    *,
+    seed: int,
+    batch_size: int | None = None,
+    sampling: Sampling = WHOLE,
 ) -> Callable[..., Any]:
     """The pure function (lane, data) -> (state, record of the evaluation at step 0).
 
@@ -46,7 +60,7 @@ def make_start(
         params, model_state = experiment.model.init(
             keys.derive(keys.lane_key(seed, lane.seed), "init")
         )
-        metrics = _look(experiment, params, model_state, data, lane)
+        metrics = _look(experiment, (params, model_state), data, lane, sampling)
         worst = jnp.float32(-jnp.inf)
         state = TrainState(
             step=jnp.int32(0),
@@ -73,20 +87,28 @@ def make_round(
     batch_size: int,
     patience: int | None,
     windows: bool = False,
+    sampling: Sampling = WHOLE,
 ) -> Callable[..., Any]:
     """The pure function (lane, state, data) -> (state, record): steps, then a look.
 
-    windows: the training examples are the pieces of one text (train/chunk.py).
+    windows: the training examples are the pieces of one text; sampling: which there are
+    (train/chunk.py).
     """
 
     def one_round(lane: Lane, state: TrainState, data: Data) -> tuple[TrainState, Record]:
         experiment = build(lane.numbers)
-        chunk = make_chunk(experiment, num_steps=num_steps, batch_size=batch_size, windows=windows)
+        chunk = make_chunk(
+            experiment,
+            num_steps=num_steps,
+            batch_size=batch_size,
+            windows=windows,
+            sampling=sampling,
+        )
         moving = Moving(state.step, state.params, state.model_state, state.opt_state)
         moving, steps = chunk(
             moving, keys.lane_key(seed, lane.seed), lane.view, state.rate_scale, data.train
         )
-        metrics = _look(experiment, moving.params, moving.model_state, data, lane)
+        metrics = _look(experiment, (moving.params, moving.model_state), data, lane, sampling)
         moved = _observe(
             state._replace(
                 step=moving.step,
@@ -125,10 +147,20 @@ def fit(
         yield done, states, records
 
 
-def _look(experiment: Experiment, params: Any, model_state: Any, data: Data, lane: Lane) -> Any:
-    metrics = {}
-    for name, split in (("train", data.seen), ("validation", data.validation)):
-        found = evaluate(experiment, params, model_state, split, lane.view.show_inputs)
+def _look(
+    experiment: Experiment,
+    weights: tuple[Any, Any],
+    data: Data,
+    lane: Lane,
+    sampling: Sampling,
+) -> Any:
+    metrics, splits = {}, (data.seen, data.validation)
+    if sampling.folds:
+        most = data.validation.mask.shape[1]
+        seen, held, mask = looked_at(lane.view, sampling, len(data.train.targets), most)
+        splits = tuple(EvalRows(data.train, rows, mask) for rows in (seen, held))
+    for name, split in zip(("train", "validation"), splits):
+        found = evaluate(experiment, *weights, split, lane.view.show_inputs)
         metrics |= {f"{name}/{metric}": jnp.float32(value) for metric, value in found.items()}
     return metrics
 

@@ -1,0 +1,90 @@
+"""Using what was trained: outputs on a split, and what models of text write."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from recipe_jax import assembly, ensemble, keys, trees
+from recipe_jax import config as configs
+from recipe_jax.train import evaluate
+from recipe_jax.train.generate import generate
+from recipe_jax.types import Outputs, Result, Samples, Split, Task
+
+
+class Models:
+    """Answers what stages ask of trained weights."""
+
+    def __init__(self, task: Task, config: Mapping[str, Any]):
+        self.task, self.config = task, config
+        self._programs: dict[Any, Any] = {}
+
+    def outputs(self, request: Outputs, split: Split) -> np.ndarray:
+        """What every trained model gives on the split: (trials, examples, outputs)."""
+        return np.stack([self._outputs_of(result, split) for result in request.results])
+
+    def _outputs_of(self, result: Result, split: Split) -> np.ndarray:
+        assert result.weights is not None, "the request that trained it must keep its weights"
+        config = configs.with_settings(self.config, result.trial.settings)
+        static, numbers = assembly.split(config)
+        build = assembly.make_build(static, self.task.spec, 1)
+
+        def run(numbers: Any, weights: Any, inputs: Any) -> Any:
+            params, model_state = weights
+            return evaluate.outputs_over(
+                build(numbers), params, model_state, inputs, result.trial.show_inputs
+            )
+
+        key = (static, result.trial.show_inputs)
+        program = self._programs.setdefault(key, jax.jit(run))
+        numbers = {name: jnp.float32(value) for name, value in numbers.items()}
+        carries = build(numbers).model.begin is not None
+        inputs = evaluate.cut(split.arrays, carries=carries).inputs
+        found = program(numbers, result.weights, inputs)
+        in_order = np.asarray(found).swapaxes(0, 1)
+        return in_order.reshape(-1, *found.shape[2:])[: len(split.targets)]
+
+    def samples(self, request: Samples) -> list[str]:
+        """Each prompt with what the models, averaged, write after it.
+
+        A prompt's own text decides its random draws, beside the seed: no other prompt does.
+        """
+        first, encoder, spec = request.results[0], self.task.encoder, self.task.spec
+        config = configs.with_settings(self.config, first.trial.settings)
+        static, numbers = assembly.split(config)
+        build = assembly.make_build(static, spec, 1)
+        (window,) = spec.input_shape
+        told = [encoder.encode(prompt)[-window:] for prompt in request.prompts]
+        prompts = np.zeros((len(told), window), np.int32)
+        for row, tokens in zip(prompts, told):
+            row[: len(tokens)] = tokens
+        key = keys.lane_key(self.config["seed"], first.trial.seed)
+        drawn = jnp.stack([keys.derive(key, "samples " + prompt) for prompt in request.prompts])
+
+        def write(numbers: Any, weights: Any, prompts: Any, temperature: Any) -> Any:
+            built = build(numbers)
+
+            def outputs_of(inputs: Any) -> Any:
+                def member(each: Any) -> Any:
+                    params, model_state = each
+                    return evaluate.apply_model(built, params, model_state, inputs)[0]
+
+                return ensemble.average(jax.lax.map(member, weights), spec.kind)
+
+            return generate(
+                outputs_of,
+                prompts,
+                jnp.array([len(tokens) for tokens in told], jnp.int32),
+                keys=drawn,
+                length=request.length,
+                temperature=temperature,
+                allowed=jnp.asarray(spec.prior) > 0.0,
+            )
+
+        numbers = {name: jnp.float32(value) for name, value in numbers.items()}
+        weights = trees.stack([result.weights for result in request.results])
+        written = jax.jit(write)(numbers, weights, prompts, jnp.float32(request.temperature))
+        texts = [encoder.decode(row) for row in np.asarray(written)]
+        return [prompt + text for prompt, text in zip(request.prompts, texts)]

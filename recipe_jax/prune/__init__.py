@@ -1,0 +1,1 @@
+"""Which trials go on, and from whose state."""
