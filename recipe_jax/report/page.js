@@ -1,4 +1,5 @@
-// Draws the figures in the reader's colours, opens what a link points to, and sorts tables.
+// Draws the figures in the reader's colours, opens what a link points to, sorts tables, and brushes
+// parallel coordinates.
 (() => {
   "use strict";
   const { figures, dark } = JSON.parse(document.getElementById("report-data").textContent);
@@ -91,6 +92,120 @@
       }
     });
   });
+
+  // Parallel coordinates: a range dragged along an axis keeps the lines that pass it on every axis.
+  const REACH = 14;
+  const brushed = (figure) => {
+    const svg = figure.querySelector("svg");
+    const readout = figure.querySelector(".readout");
+    const pointed = svg.querySelector(".pointed");
+    const hint = readout.textContent;
+    const [top, bottom] = [Number(svg.dataset.top), Number(svg.dataset.bottom)];
+    const within = (y) => Math.min(bottom, Math.max(top, y));
+    const axes = [...svg.querySelectorAll(".axis")].map((node) => ({
+      node, x: Number(node.dataset.x), name: node.dataset.name, brush: node.querySelector(".brush"), range: null,
+    }));
+    const lines = [...svg.querySelectorAll(".line")].map((node) => {
+      const path = node.firstElementChild.getAttribute("d");
+      const points = [...path.matchAll(/([\d.]+),([\d.]+)/g)].map(([, x, y]) => [Number(x), Number(y)]);
+      return { node, path, points, at: new Map(points), kept: true };
+    });
+
+    const words = () => {
+      if (axes.every(({ range }) => !range)) return hint;
+      return `${lines.filter(({ kept }) => kept).length} of ${lines.length} lines are in range. Click an axis to drop its range.`;
+    };
+    const show = () => {
+      for (const line of lines) {
+        line.kept = axes.every(({ x, range }) => !range || (line.at.get(x) >= range[0] && line.at.get(x) <= range[1]));
+        line.node.classList.toggle("faded", !line.kept);
+      }
+      for (const { node, brush, range } of axes) {
+        const [high, low] = range ?? [top, top];
+        brush.setAttribute("y", high);
+        brush.setAttribute("height", low - high);
+        const middle = range ? (bottom - (high + low) / 2) / (bottom - top) : 0.5;
+        node.setAttribute("aria-valuenow", Math.round(100 * middle));
+        node.setAttribute("aria-valuetext", range ? words() : "all");
+      }
+      readout.replaceChildren(words());
+    };
+
+    const place = (event) => new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+    const distance = ({ points }, x, y) => {
+      const next = points.findIndex(([other]) => other >= x);
+      if (next < 0 || (next === 0 && points[0][0] > x + REACH)) return Infinity;
+      const [[x0, y0], [x1, y1]] = [points[Math.max(0, next - 1)], points[next]];
+      const share = x1 > x0 ? Math.max(0, (x - x0) / (x1 - x0)) : 1;
+      // Measured across the line, so that a steep one is not harder to meet.
+      return Math.abs(y0 + share * (y1 - y0) - y) / Math.hypot(1, x1 > x0 ? (y1 - y0) / (x1 - x0) : 0);
+    };
+    const point = (x, y) => {
+      let nearest = null, reach = REACH;
+      // Later lines lie above earlier ones.
+      for (const line of lines.filter(({ kept }) => kept)) {
+        const far = distance(line, x, y);
+        if (far <= reach) [nearest, reach] = [line, far];
+      }
+      pointed.setAttribute("d", nearest?.path ?? "");
+      if (!nearest) return readout.replaceChildren(words());
+      const values = JSON.parse(nearest.node.dataset.values);
+      const said = [["setting", nearest.node.dataset.setting], ...axes.map(({ name }, i) => [name, values[i]])];
+      readout.replaceChildren(...said.filter(([, value]) => value !== null).map(([name, value]) => {
+        const pair = document.createElement("span");
+        const [key, number] = [document.createElement("bdi"), document.createElement("bdi")];
+        [key.textContent, number.textContent, number.className] = [name, value, "value"];
+        pair.append(key, " ", number);
+        return pair;
+      }));
+    };
+
+    for (const axis of axes) {
+      const grip = axis.node.querySelector(".grip");
+      let start = null;
+      grip.addEventListener("pointerdown", (event) => {
+        grip.setPointerCapture(event.pointerId);
+        start = within(place(event).y);
+      });
+      grip.addEventListener("pointermove", (event) => {
+        if (start === null) return;
+        const y = within(place(event).y);
+        if (axis.range || Math.abs(y - start) > 3) axis.range = [Math.min(start, y), Math.max(start, y)];
+        show();
+      });
+      grip.addEventListener("pointerup", (event) => {
+        if (start !== null && Math.abs(within(place(event).y) - start) <= 3) axis.range = null;
+        start = null;
+        show();
+      });
+      grip.addEventListener("pointercancel", () => (start = null));
+      axis.node.addEventListener("keydown", ({ key }) => {
+        const step = (bottom - top) / 20;
+        const [high, low] = axis.range ?? [top, (top + bottom) / 2];
+        const moves = { ArrowUp: [-step, -step], ArrowDown: [step, step], "+": [-step, step], "-": [step, -step] };
+        if (key === "Escape") axis.range = null;
+        else if (!moves[key]) return;
+        else if (!axis.range) axis.range = [high, low];
+        else {
+          const [up, down] = [high + moves[key][0], low + moves[key][1]];
+          const fits = key === "+" || (up >= top && down <= bottom && down - up >= step);
+          axis.range = fits ? [within(up), within(down)] : axis.range;
+        }
+        show();
+      });
+      // Arrows move the range and not the page.
+      axis.node.addEventListener("keydown", (event) => event.key.startsWith("Arrow") && event.preventDefault());
+    }
+    const follow = (event) => {
+      const { x, y } = place(event);
+      if (!event.buttons || event.type === "pointerdown") point(x, y);
+      else pointed.setAttribute("d", "");
+    };
+    svg.addEventListener("pointermove", follow);
+    svg.addEventListener("pointerdown", follow);
+    svg.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && point(-Infinity, 0));
+  };
+  document.querySelectorAll(".parallel").forEach(brushed);
 
   let closed = [];
   addEventListener("beforeprint", () => {

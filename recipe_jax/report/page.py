@@ -35,6 +35,7 @@ COLOURS = {
     "green": _style.GREEN,
     "red": _style.RED,
     "grey": _style.GREY,
+    "purple": _style.PURPLE,
 }
 
 

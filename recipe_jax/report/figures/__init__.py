@@ -17,6 +17,9 @@ import markupsafe
 import plotly.graph_objects as go
 
 Drawing = go.Figure | markupsafe.Markup
+ODD_EVIDENCE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What drawing raises where evidence is not as expected: it is what a file says, maybe an older
+program's."""
 
 
 def draw(check: str, evidence: Mapping[str, Any]) -> list[Drawing] | None:
@@ -29,8 +32,8 @@ def draw(check: str, evidence: Mapping[str, Any]) -> list[Drawing] | None:
             # The lowest of nothing is a gap here.
             warnings.simplefilter("ignore", RuntimeWarning)
             drawings = function(evidence)
-    # Evidence is what a file says, maybe an older program's; the report is not lost to it.
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+    # The report is not lost to it.
+    except ODD_EVIDENCE:
         return None
     if drawings is None:
         return None

@@ -22,9 +22,10 @@ BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
     "#7655b5",
     "#939ba5",
 )
-BLUE_BAND, ORANGE_BAND, GREY_BAND = (
+BLUE_BAND, ORANGE_BAND, GREEN_BAND, GREY_BAND = (
     "rgba(43,108,176,0.16)",
     "rgba(196,99,26,0.16)",
+    "rgba(44,128,84,0.16)",
     "rgba(147,155,165,0.2)",
 )
 LOW, HIGH = "#f1f4f8", "#1d5a9e"
@@ -43,11 +44,12 @@ DARK = {
     GREY: "#7d8793",
     BLUE_BAND: "rgba(106,171,240,0.2)",
     ORANGE_BAND: "rgba(235,154,85,0.2)",
+    GREEN_BAND: "rgba(88,189,136,0.2)",
     GREY_BAND: "rgba(125,135,147,0.25)",
     LOW: "#1b2027",
     HIGH: "#3b7dc6",
 }
-BANDS = {BLUE: BLUE_BAND, ORANGE: ORANGE_BAND, GREY: GREY_BAND}
+BANDS = {BLUE: BLUE_BAND, ORANGE: ORANGE_BAND, GREEN: GREEN_BAND, GREY: GREY_BAND}
 LOG = {"type": "log", "exponentformat": "power", "dtick": 1, "tickfont": {"size": 9}}
 """An axis of powers of ten; plotly sets their letters a quarter larger."""
 MAX_POINTS = 300
@@ -100,8 +102,20 @@ def frame(
 
 def text(value: Any, limit: int = MAX_TEXT) -> str:
     """A user's words in a figure, cut short; plotly reads tags in strings, so they are escaped."""
+    return html.escape(cut(value, limit), quote=False)
+
+
+def cut(value: Any, limit: int = MAX_TEXT) -> str:
+    """A user's words cut short, for a place that escapes them itself: a caption, an SVG."""
     words = numbers.sensible(value)
-    return html.escape(words if len(words) <= limit else f"{words[: limit - 1]}…", quote=False)
+    return words if len(words) <= limit else f"{words[: limit - 1]}…"
+
+
+def labels(paths: Sequence[str]) -> list[str]:
+    """Paths by their last part, "optim.learning_rate" as "learning_rate", where that is enough to
+    tell them apart; "model.name" is the model."""
+    ends = [path.removesuffix(".name").rpartition(".")[2] or path for path in paths]
+    return [end if ends.count(end) == 1 else path for end, path in zip(ends, paths)]
 
 
 def array(values: Any) -> np.ndarray:
@@ -149,8 +163,9 @@ def line(
     return go.Scatter(x=x, y=y, name=text(name), mode="lines", line=style, **fields)
 
 
-def band(x: Any, curves: Any, *, name: str, colour: str) -> list[go.Scatter]:
-    """The median over seeds, and from the lowest to the highest as a band."""
+def band(x: Any, curves: Any, *, name: str, colour: str, **fields: Any) -> list[go.Scatter]:
+    """The median over seeds, and from the lowest to the highest as a band; `fields` are those of
+    the median's `line`."""
     values = lanes(curves)
     # Where no seed has a number there is a gap.
     empty = ~np.isfinite(values).any(0)
@@ -158,26 +173,64 @@ def band(x: Any, curves: Any, *, name: str, colour: str) -> list[go.Scatter]:
     middle, low, high = (
         np.where(empty, np.nan, of(filled, axis=0)) for of in (np.nanmedian, np.nanmin, np.nanmax)
     )
-    traces = [line(x, middle, name=name, colour=colour)]
+    traces = [line(x, middle, name=name, colour=colour, **fields)]
     if len(values) > 1:
         traces = [*_area(x, low, high, BANDS[colour]), *traces]
     return traces
 
 
-def late_range(traces: Sequence[go.Scatter]) -> dict[str, Any]:
-    """The height that curves need after their first tenth, where that shows them twice as large.
+def late_range(traces: Sequence[go.Scatter], *, after: float = 0.1) -> dict[str, Any]:
+    """The height that curves need after their first tenth, or share `after`, where that shows them
+    twice as large.
 
     The first steps fall or climb so far that what follows would be a flat line; a double click on
     the figure shows them too.
     """
     curves = [array(trace["y"]) for trace in traces]
     values = np.concatenate(curves)
-    late = np.concatenate([curve[len(curve) // 10 + 1 :] for curve in curves])
+    late = np.concatenate([curve[int(len(curve) * after) + 1 :] for curve in curves])
     values, late = values[np.isfinite(values)], late[np.isfinite(late)]
     if len(late) < 2 or np.ptp(values) < 2 * np.ptp(late) or np.ptp(late) == 0:
         return {}
     margin = 0.08 * float(np.ptp(late))
     return {"range": [float(late.min()) - margin, float(late.max()) + margin]}
+
+
+def score_range(scores: Any, *, maximise: bool) -> tuple[float, float]:
+    """The worst and the best score worth showing: a few that all but diverged would press all the
+    others into one line, so the range ends where they begin."""
+    values = array(scores)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return 0.0, 0.0
+    best = float(values.max() if maximise else values.min())
+    short_of = np.abs(values - best)
+    limit, farthest = 3 * float(np.quantile(short_of, 0.75)), float(short_of.max())
+    if limit > 0 and farthest > 2 * limit:
+        farthest = limit
+    return (best - farthest, best) if maximise else (best + farthest, best)
+
+
+def are_numbers(values: Sequence[Any]) -> bool:
+    """Whether all that is there can stand on an axis of numbers; yes and no cannot."""
+    return all(
+        isinstance(v, int | float) and not isinstance(v, bool) for v in values if v is not None
+    )
+
+
+def choices(values: Sequence[Any]) -> list[Any]:
+    """What is there, each once: lists of numbers by size, words by the alphabet."""
+
+    def order(value: Any) -> Any:
+        sizes = isinstance(value, list) and are_numbers(value) and None not in value
+        return (0, value, "") if sizes else (1, [], str(value))
+
+    return sorted({str(v): v for v in values if v is not None}.values(), key=order)
+
+
+def sample(count: int, limit: int) -> list[int]:
+    """At most `limit` of the places 0 to count - 1, evenly spread, both ends among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, limit)).astype(int)).tolist()
 
 
 def dots(x: Any, y: Any, *, name: str, colour: str, **fields: Any) -> go.Scatter:
