@@ -6,12 +6,13 @@ run: one training run, against a jitted lax.scan written by hand for one device.
 sweep: 32 lanes with rates of their own, against a hand-written scan + vmap + shard_map.
 Both sides train the same network with Adam for `rounds` rounds of 100 steps, draw a fresh order
 every epoch, keep the loss of every step, and look at loss and accuracy of as many training and
-validation examples after each round; this package does it the way `experiments.train` does, call by
-call, with the best weights kept. The programs by hand take jax.random.permutation, optax.adamw and
-no clipping, and are one compiled call. A ratio above 1: this package does more steps per second.
+validation examples before the first step and after each round; this package does it the way
+`experiments.train` does, call by call, with the best weights kept. The programs by hand are one
+compiled call (by_hand.py). A ratio above 1: this package does more steps per second.
 """
 
 import argparse
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -21,8 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jax.sharding import AxisType, PartitionSpec
+from by_hand import Work, mlp, scanned, sharded
 
 from recipe_jax import assembly
 from recipe_jax import config as configs
@@ -35,56 +35,6 @@ from recipe_jax.types import Arrays, Task, Trial
 SHAPES = ((32, 16), (32, 128), (128, 32), (128, 128))
 LANES = 32
 STEPS = 100
-
-
-def by_hand(width: int, batch: int, rounds: int, task: Task) -> Callable[..., Any]:
-    """(key, rate) -> losses and metrics: an MLP with two hidden layers, Adam, one nested scan."""
-    flat = lambda x: jnp.asarray(x.reshape(len(x), -1))  # noqa: E731
-    inputs, targets = flat(task.train.inputs), jnp.asarray(task.train.targets)
-    held = flat(task.validation.inputs), jnp.asarray(task.validation.targets)
-    seen = inputs[: len(held[1])], targets[: len(held[1])]
-    count = len(targets)
-
-    def forward(params: Any, x: Any) -> Any:
-        for w, b in params[:-1]:
-            x = jax.nn.relu(x @ w + b)
-        w, b = params[-1]
-        return x @ w + b
-
-    def loss_of(params: Any, x: Any, y: Any) -> Any:
-        return optax.softmax_cross_entropy_with_integer_labels(forward(params, x), y).mean()
-
-    def look(params: Any, x: Any, y: Any) -> Any:
-        logits = forward(params, x)
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
-        return loss, (logits.argmax(-1) == y).mean()
-
-    def run(key: Any, rate: Any) -> Any:
-        sizes = (inputs.shape[1], width, width, 10)
-        params = [
-            (jax.random.normal(k, (a, b)) * jnp.sqrt(2 / a), jnp.zeros(b))
-            for k, a, b in zip(jax.random.split(key, 3), sizes[:-1], sizes[1:])
-        ]
-        optimizer = optax.adamw(rate, weight_decay=0.0)
-        per_epoch = count // batch
-        epochs = -(-rounds * STEPS // per_epoch)
-        orders = jax.vmap(lambda k: jax.random.permutation(k, count))(jax.random.split(key, epochs))
-        rows = orders[:, : per_epoch * batch].reshape(-1, batch)[: rounds * STEPS]
-
-        def step(carry: Any, picked: Any) -> Any:
-            params, state = carry
-            loss, grads = jax.value_and_grad(loss_of)(params, inputs[picked], targets[picked])
-            updates, state = optimizer.update(grads, state, params)
-            return (optax.apply_updates(params, updates), state), loss
-
-        def one_round(carry: Any, rows: Any) -> Any:
-            carry, losses = jax.lax.scan(step, carry, rows)
-            return carry, (losses, look(carry[0], *seen), look(carry[0], *held))
-
-        start = (params, optimizer.init(params))
-        return jax.lax.scan(one_round, start, rows.reshape(rounds, STEPS, batch))[1]
-
-    return run
 
 
 def mlp_config(width: int, batch: int) -> dict[str, Any]:
@@ -111,7 +61,7 @@ def of_package(
     like = jax.eval_shape(model.init, jax.random.key(0))
     sample = jax.ShapeDtypeStruct((batch, *task.spec.input_shape), task.spec.input_dtype)
     cost = plan.cost_of(lambda params, x: forward(params, x)[0], like, sample)
-    block = plan.block_width(cost, num_lanes=lanes, platform="cpu")
+    block = plan.block_width(cost, num_lanes=lanes, platform=jax.default_backend())
     at_once = plan.rounds_at_once(cost, width=block, steps_per_round=steps, rounds=rounds)
     mesh = population.mesh_for(lanes, block)
     rates = np.logspace(-4, -2, lanes) if lanes > 1 else [1e-3]
@@ -150,24 +100,6 @@ def of_package(
     return run, block
 
 
-def sharded(hand: Callable[..., Any], width: int) -> Callable[[], Any]:
-    """The hand-written sweep: lanes over two devices, each maps over blocks of a vmap."""
-    mesh = jax.make_mesh((2,), ("lanes",), axis_types=(AxisType.Auto,))
-    spec = PartitionSpec("lanes")
-
-    def local(seeds: Any, rates: Any) -> Any:
-        block = jax.vmap(lambda seed, rate: hand(jax.random.key(seed), rate))
-        return jax.lax.map(
-            lambda lane: block(*lane), (seeds.reshape(-1, width), rates.reshape(-1, width))
-        )
-
-    program = jax.jit(
-        jax.shard_map(local, mesh=mesh, in_specs=(spec, spec), out_specs=spec, check_vma=False)
-    )
-    rates = jnp.logspace(-4, -2, LANES, dtype=jnp.float32)
-    return partial(program, jnp.arange(LANES), rates)
-
-
 def seconds(program: Callable[[], Any]) -> float:
     """One run of a program, until its last number is there."""
     began = time.perf_counter()
@@ -192,14 +124,15 @@ def main() -> None:
     task = drive.load_task(configs.as_dict(configs.complete({})))
     print("width batch   run: ratio [quartiles]   sweep of 32: ratio (block; by hand)   us a step")
     for width, batch in SHAPES:
-        hand = jax.jit(by_hand(width, batch, given.rounds, task))
+        network = mlp(math.prod(task.spec.input_shape), width, task.spec.num_outputs)
+        hand = jax.jit(scanned(network, Work(given.rounds, STEPS, batch), task))
         config = mlp_config(width, batch)
         ours, _ = of_package(config, given.rounds, task, lanes=1)
         alone = compare(ours, partial(hand, jax.random.key(0), jnp.float32(1e-3)), given.repeats)
         rounds = max(2, given.rounds // 4)
-        hand = by_hand(width, batch, rounds, task)
+        hand = scanned(network, Work(rounds, STEPS, batch), task)
         ours, block = of_package(config, rounds, task, lanes=LANES)
-        found = {w: compare(ours, sharded(hand, w), given.repeats) for w in {1, block, 16}}
+        found = {w: compare(ours, sharded(hand, w, LANES), given.repeats) for w in {1, block, 16}}
         best = min(found, key=lambda w: found[w][1])
         sweep = found[best]
         micro = seconds(ours) / rounds / STEPS / LANES * 1e6
