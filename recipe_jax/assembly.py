@@ -6,7 +6,7 @@ and lanes that differ there belong to different programs. A number at which a kn
 (`clip_norm` infinite, `l2` zero) is static too, and its work is left out.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -30,8 +30,14 @@ class Static(NamedTuple):
     sections: tuple[tuple[str, str, tuple[tuple[str, Any], ...]], ...]
 
 
-def split(config: Mapping[str, Mapping[str, Any]]) -> tuple[Static, dict[str, float]]:
-    """A completed config's step sections as their static half and their numbers."""
+def split(
+    config: Mapping[str, Mapping[str, Any]], varied: Collection[str] = ()
+) -> tuple[Static, dict[str, float]]:
+    """A completed config's step sections as their static half and their numbers.
+
+    varied: "section.keyword" of what a search varies; it is a number also where it is off, so that
+    the setting at which it is off needs no program of its own.
+    """
     sections, numbers = [], {}
     for section, family in FAMILIES.items():
         values = dict(config[section])
@@ -39,8 +45,9 @@ def split(config: Mapping[str, Mapping[str, Any]]) -> tuple[Static, dict[str, fl
         known = resolve.keywords(resolve.resolve(family, name))
         fixed = []
         for keyword, value in sorted(values.items()):
-            if known[keyword].traced and value != known[keyword].off:
-                numbers[f"{section}.{keyword}"] = float(value)
+            path = f"{section}.{keyword}"
+            if known[keyword].traced and (value != known[keyword].off or path in varied):
+                numbers[path] = float(value)
             else:
                 fixed.append((keyword, tuple(value) if isinstance(value, list) else value))
         sections.append((section, name, tuple(fixed)))

@@ -75,6 +75,7 @@ NonNegative = Annotated[float, Between(0.0, LARGEST)]
 Limit = Annotated[float, Between(0.0, open_low=True), Off(math.inf)]
 Penalty = Annotated[float, Between(0.0, LARGEST), Off(0.0)]
 Fraction = Annotated[float, Between(0.0, 1.0)]
+Rate = Annotated[float, Between(0.0, 1.0), Off(0.0)]
 # What a moving average keeps a step: at 1 it would never see a gradient.
 DecayRate = Annotated[float, Between(0.0, 1.0, open_high=True)]
 Count = Annotated[int, Between(1)]

@@ -5,8 +5,8 @@ optuna-dashboard study.log --storage-class JournalFileStorage
 
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 from recipe_jax.search.base import Axis
 from recipe_jax.types import Measured
@@ -20,11 +20,11 @@ def append(path: pathlib.Path, measured: Measured) -> None:
     of the config's own setting may be, stands among the trial's attributes alone."""
     import optuna
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     known = _distributions(measured.axes, measured.settings)
-    storage = JournalStorage(JournalFileBackend(str(path)))
+    journal = _Journal(path)
+    storage = JournalStorage(cast(Any, journal))
     study = optuna.create_study(
         storage=storage,
         study_name=measured.name,
@@ -49,6 +49,32 @@ def append(path: pathlib.Path, measured: Measured) -> None:
             )
         )
     study.add_trials(trials)
+    journal.write()
+
+
+class _Journal:
+    """A journal in memory, until it is written in one piece: Optuna's own goes to the disk and back
+    with every trial."""
+
+    def __init__(self, path: pathlib.Path):
+        from optuna.storages.journal import JournalFileBackend
+
+        self._file = JournalFileBackend(str(path))
+        self._logs = list(self._file.read_logs(0))
+        self._written = len(self._logs)
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        """What was written and what waits."""
+        return iter(self._logs[log_number_from:])
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """These wait."""
+        self._logs += logs
+
+    def write(self) -> None:
+        """Everything that waits, to the file."""
+        self._file.append_logs(self._logs[self._written :])
+        self._written = len(self._logs)
 
 
 def _distributions(axes: Sequence[Axis], settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -25,6 +25,12 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell that begins with one of these for a formula."""
 
 
+NO_MEASUREMENTS = ("stage", "request", "trial", "step", "epoch", "split")
+"""The keys of a row of metrics.jsonl that say where it belongs."""
+MOST_RUNS = 64
+"""So many trials of a request have curves of their own in TensorBoard."""
+
+
 @runtime_checkable
 class Writer(Protocol):
     """Where measurements go; the method names of clu's MetricWriter, so any clu writer fits."""
@@ -320,8 +326,7 @@ def scalars(row: Mapping[str, Any]) -> dict[str, float]:
     return {
         f"{front}/{name}{back}" if front else f"{name}{back}": float(value)
         for name, value in row.items()
-        if name not in ("stage", "request", "trial", "step", "epoch", "split")
-        and isinstance(value, int | float)
+        if name not in NO_MEASUREMENTS and isinstance(value, int | float)
     }
 
 
@@ -331,11 +336,15 @@ def write_row(writer: Writer, row: Mapping[str, Any]) -> None:
 
 
 def rebuild_tensorboard(workdir: pathlib.Path) -> None:
-    """Event files anew from metrics.jsonl: they cannot be cut back when a run resumes."""
+    """Event files anew from metrics.jsonl: they cannot be cut back when a run resumes.
+
+    TensorBoard draws hundreds of runs, not thousands: of a request of more than MOST_RUNS trials
+    there are the mean, the lowest and the highest value at every step instead, under "agg".
+    """
     logdir, fresh = workdir / "tensorboard", workdir / ".tensorboard.tmp"
     shutil.rmtree(fresh, ignore_errors=True)
     with contextlib.closing(TensorBoardWriter(fresh)) as writer:
-        for row in read_jsonl(workdir / "metrics.jsonl"):
+        for row in _few_runs(read_jsonl(workdir / "metrics.jsonl")):
             write_row(writer, row)
     logdir.mkdir(exist_ok=True)
     for old in _event_files(logdir):
@@ -343,6 +352,45 @@ def rebuild_tensorboard(workdir: pathlib.Path) -> None:
     for file in _event_files(fresh):
         os.replace(file, logdir / f"{file.name}.rebuilt")
     shutil.rmtree(fresh)
+
+
+def _few_runs(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The rows of every request, or their summary where it has more than MOST_RUNS trials."""
+    held: dict[Any, list[Mapping[str, Any]]] = {}
+    trials: dict[Any, set[str]] = {}
+    sums: dict[Any, dict[Any, dict[str, tuple[float, float, float, int]]]] = {}
+    for row in rows:
+        request = (row.get("stage"), row.get("request"))
+        known = trials.setdefault(request, set())
+        if len(known) <= MOST_RUNS:
+            known.add(row.get("trial", ""))
+            held.setdefault(request, []).append(row)
+            if len(known) <= MOST_RUNS:
+                continue
+            for each in held.pop(request):
+                _add(sums.setdefault(request, {}), each)
+        else:
+            _add(sums[request], row)
+    for each in held.values():
+        yield from each
+    for (stage, request), places in sums.items():
+        for (split, step), values in places.items():
+            for kind in ("mean", "lowest", "highest"):
+                found = {
+                    name: {"mean": total / count, "lowest": low, "highest": high}[kind]
+                    for name, (total, low, high, count) in values.items()
+                }
+                front = {"stage": stage, "request": request, "split": split, "step": step}
+                yield {**front, "trial": f"agg/{kind}", **found}
+
+
+def _add(places: dict[Any, Any], row: Mapping[str, Any]) -> None:
+    """Counts a row's numbers in: (total, lowest, highest, count) of each."""
+    values = places.setdefault((row.get("split"), row.get("step")), {})
+    for name, value in row.items():
+        if name not in NO_MEASUREMENTS and isinstance(value, int | float):
+            total, low, high, count = values.get(name, (0.0, value, value, 0))
+            values[name] = (total + value, min(low, value), max(high, value), count + 1)
 
 
 def _event_files(logdir: pathlib.Path) -> list[pathlib.Path]:

@@ -47,21 +47,28 @@ def mlp_config(width: int, batch: int) -> dict[str, Any]:
     return configs.as_dict(configs.complete(given))
 
 
+def cost_of(config: dict[str, Any], task: Task) -> plan.Cost:
+    """What a forward pass on a batch costs."""
+    model = assembly.of_config(config, task.spec).model
+
+    def forward(params: Any, model_state: Any, x: Any) -> Any:
+        return model.apply(params, model_state, x, key=jax.random.key(0), train=True)[0]
+
+    like = jax.eval_shape(model.init, jax.random.key(0))
+    shape = (config["train"]["batch_size"], *task.spec.input_shape)
+    return plan.cost_of(forward, *like, jax.ShapeDtypeStruct(shape, task.spec.input_dtype))
+
+
 def of_package(
     config: dict[str, Any], rounds: int, task: Task, *, lanes: int, steps: int = STEPS
 ) -> tuple[Callable[[], Any], int]:
     """Training by this package, rounds of so many steps, and the width of its blocks."""
     static, numbers = assembly.split(config)
     build = assembly.make_build(static, task.spec, rounds * steps)
-    batch, model = config["train"]["batch_size"], build(numbers).model
-
-    def forward(params: Any, x: Any) -> Any:
-        return model.apply(*params, x, key=jax.random.key(0), train=True)
-
-    like = jax.eval_shape(model.init, jax.random.key(0))
-    sample = jax.ShapeDtypeStruct((batch, *task.spec.input_shape), task.spec.input_dtype)
-    cost = plan.cost_of(lambda params, x: forward(params, x)[0], like, sample)
-    block = plan.block_width(cost, num_lanes=lanes, platform=jax.default_backend())
+    batch, model, cost = config["train"]["batch_size"], build(numbers).model, cost_of(config, task)
+    block = config["sweep"]["block"] or plan.block_width(
+        cost, num_lanes=lanes, platform=jax.default_backend()
+    )
     at_once = plan.rounds_at_once(cost, width=block, steps_per_round=steps, rounds=rounds)
     mesh = population.mesh_for(lanes, block)
     rates = np.logspace(-4, -2, lanes) if lanes > 1 else [1e-3]

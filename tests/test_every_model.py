@@ -35,7 +35,7 @@ def given(name, data):
     return configs.as_dict(configs.complete({k: v for k, v in sections.items() if v}))
 
 
-def train(folder, config, task, trials, *, signals=None, progress=lambda *_, **__: None):
+def train(folder, config, task, trials, *, signals=None, progress=lambda watched: None):
     folder.mkdir(exist_ok=True)
     made = lanes.Lanes(
         task=task, config=config, workdir=folder, signals=signals or Signals(), progress=progress
@@ -60,8 +60,8 @@ def test_a_stop_changes_no_bit_of_any_model(name, kind, tmp_path, monkeypatch):
 
     signals = Signals()
 
-    def stop_after_the_first(*_, done=0, **__):
-        if done == 1:
+    def stop_after_the_first(watched):
+        if watched.rounds[0] == 1:
             signals.number = 15
 
     with pytest.raises(Interrupted):

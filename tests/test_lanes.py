@@ -47,7 +47,7 @@ PROGRAMS = {}
 """Compiled once for all tests but those that count; what another process compiles is the same."""
 
 
-def make(folder, given=None, *, signals=None, progress=lambda *_, **__: None, programs=PROGRAMS):
+def make(folder, given=None, *, signals=None, progress=lambda watched: None, programs=PROGRAMS):
     folder.mkdir(exist_ok=True)
     made = lanes.Lanes(
         task=TASK,
@@ -225,8 +225,8 @@ def stop_after(folder, given, trials, *, rounds):
     """Trains until a signal comes when `rounds` are done."""
     signals = Signals()
 
-    def progress(stage, label, *, done, **_):
-        if done >= rounds:
+    def progress(watched):
+        if watched.rounds[0] >= rounds:
             signals.number = int(signal.SIGTERM)
 
     made = make(folder, given, signals=signals, progress=progress)

@@ -843,7 +843,7 @@ def test_one_diverged_seed_puts_a_setting_last():
 
 
 def test_the_ready_made_space():
-    axes = tune.ready_made(context_of(carried={"optim.learning_rate": 1e-3}))
+    axes = context_of(carried={"optim.learning_rate": 1e-3}).axes
     assert axes[0] == Axis("optim.learning_rate", "log", pytest.approx(1e-4), pytest.approx(1e-2))
     assert {axis.path: axis.log for axis in axes[1:]} == {
         "optim.weight_decay": True,

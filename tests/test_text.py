@@ -604,7 +604,7 @@ def config(file, **sections):
     return given
 
 
-def start(folder, task, given, signals=None, progress=lambda *_, **__: None):
+def start(folder, task, given, signals=None, progress=lambda watched: None):
     folder.mkdir(exist_ok=True)
     return lanes.Lanes(
         task=task, config=given, workdir=folder, signals=signals or Signals(), progress=progress
@@ -630,8 +630,8 @@ def test_resumed_is_uninterrupted_at_random_phases(model, file, tmp_path, monkey
     (whole,) = start(tmp_path / "whole", task, given).train("single", request)
     signals = Signals()
 
-    def stop_after_the_first(*_, done=0, **__):
-        if done == 1:
+    def stop_after_the_first(watched):
+        if watched.rounds[0] == 1:
             signals.number = 15
 
     with pytest.raises(Interrupted):

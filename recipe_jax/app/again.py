@@ -44,7 +44,8 @@ def train_again(
             config=context.config,
             workdir=scratch,
             signals=Signals(),
-            progress=lambda *_, **__: None,
+            progress=lambda watched: None,
+            varied=context.varied,
         )
         found = _find(lanes, uid, stages, context)
         told = lanes.again(found)

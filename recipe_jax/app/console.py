@@ -2,15 +2,66 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 from rich.console import Console as RichConsole
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from recipe_jax.app.watched import Watched
+from recipe_jax.report.numbers import duration
 from recipe_jax.types import Finding, Status
 
 STYLES = {Status.PASS: "green", Status.SKIP: "dim", Status.WARN: "yellow", Status.FAIL: "bold red"}
+
+
+class Counted(NamedTuple):
+    """A stage so far: steps planned and made, lanes that are done, that diverged, that stopped;
+    `under_way` are the steps and lanes of the group that is training."""
+
+    planned: int = 0
+    began: float = 0.0
+    finished: int = 0
+    done: int = 0
+    diverged: int = 0
+    stopped: int = 0
+    under_way: Watched | None = None
+
+    @property
+    def steps(self) -> int:
+        """Made by all lanes together."""
+        now = self.under_way
+        return self.finished + (now.rounds[0] * now.lane_steps if now else 0)
+
+    def plus(self, watched: Watched) -> "Counted":
+        """With what is told of a group; at its end it counts as done."""
+        if watched.rounds[0] < watched.rounds[1]:
+            return self._replace(under_way=watched)
+        return self._replace(
+            finished=self.finished + watched.rounds[1] * watched.lane_steps,
+            done=self.done + watched.lanes,
+            diverged=self.diverged + watched.diverged,
+            stopped=self.stopped + watched.stopped,
+            under_way=watched._replace(rounds=(0, 1)),
+        )
+
+    def told(self, now: float) -> str:
+        """One line: the best score, lanes, speed, time left."""
+        seconds = now - self.began
+        live = self.under_way
+        parts = [] if live is None or live.best is None else [f"best {live.best:.4g}"]
+        parts.append(f"{self.done:,} done")
+        parts += [
+            f"{count:,} {name}"
+            for name, count in (("diverged", self.diverged), ("stopped", self.stopped))
+            if count
+        ]
+        if seconds > 1.0 and self.steps:
+            rate = self.steps / seconds
+            parts.append(f"{rate:,.0f} lane-steps/s")
+            if self.planned > self.steps:
+                parts.append(f"{duration((self.planned - self.steps) / rate)} left")
+        return " · ".join(parts)
 
 
 class Console:
@@ -19,8 +70,8 @@ class Console:
     def __init__(self) -> None:
         self._rich = RichConsole(highlight=False, soft_wrap=False)
         self._progress: Progress | None = None
-        self._bars: dict[str, Any] = {}
-        self._began = time.monotonic()
+        self._bar: TaskID | None = None
+        self._counted = Counted()
 
     def line(self, text: str = "", style: str = "") -> None:
         """One line, user text in it as it is."""
@@ -33,38 +84,37 @@ class Console:
         for text in lines:
             self._rich.print(f"  {escape(text)}")
 
-    def stage(self, name: str, expects: str) -> None:
-        """A stage begins, with what it expects."""
+    def stage(self, name: str, expects: str, *, lane_steps: int = 0) -> None:
+        """A stage begins, with what it expects, and how many steps it plans to make."""
         self._rich.print(
             f"\n[bold cyan]{escape(name)}[/bold cyan]  [dim]expects:[/dim] {escape(expects)}"
         )
+        self._counted = Counted(planned=lane_steps, began=time.monotonic())
         if self._rich.is_terminal:
             self._progress = Progress(
                 TextColumn("  {task.description}"),
-                BarColumn(bar_width=30),
-                TextColumn("{task.percentage:>3.0f}%  {task.fields[rate]}"),
-                TimeElapsedColumn(),
+                BarColumn(bar_width=20),
+                TextColumn("{task.percentage:>3.0f}%  {task.fields[told]}"),
                 console=self._rich,
                 transient=True,
             )
             self._progress.start()
-            self._bars = {}
+            self._bar = self._progress.add_task("", total=max(1, lane_steps), told="")
 
-    def progress(
-        self, stage: str, label: str, *, done: int, total: int, lane_steps: int = 0, **_: object
-    ) -> None:
-        """How far a piece of training is; `lane_steps` of work are in one round of it."""
-        # A signal may take the bars away between any two of these lines.
+    def progress(self, watched: Watched) -> None:
+        """How far the stage is, with a group of lanes as it stands."""
+        self._counted = counted = self._counted.plus(watched)
+        # A signal may take the bar away between any two of these lines.
         progress = self._progress
-        if progress is None:
+        if progress is None or self._bar is None:
             return
-        if label not in self._bars:
-            bar = progress.add_task(escape(label), total=max(1, total), rate="")
-            self._bars[label] = (bar, time.monotonic(), done)
-        bar, began, first = self._bars[label]
-        seconds = time.monotonic() - began
-        rate = f"{(done - first) * lane_steps / seconds:,.0f} lane-steps/s" if seconds > 0.5 else ""
-        progress.update(bar, completed=max(1, total) if done >= total else done, rate=rate)
+        # A plan counts steps of the config's own batch size: it may fall short.
+        total = max(counted.planned, counted.steps, 1)
+        told = counted.told(time.monotonic())
+        label = escape(watched.label)
+        progress.update(
+            self._bar, description=label, total=total, completed=counted.steps, told=told
+        )
 
     def finding(self, finding: Finding) -> None:
         """One line a finding; what to do about it below."""

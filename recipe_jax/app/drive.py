@@ -7,7 +7,7 @@ checkpoints, so it comes to the same place, finds the same, and goes on from the
 import errno
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -32,7 +32,6 @@ from recipe_jax.types import (
     Outputs,
     Result,
     Samples,
-    Score,
     Split,
     Status,
     Task,
@@ -78,6 +77,8 @@ def execute(
     jax.eval_shape(assembly.of_config(config, task.spec).model.init, jax.random.key(0))
     context = make_context(config, task, objective)
     record = _record(what, config=config, overrides=overrides, argv=argv, task=task, stages=stages)
+    searches = any(getattr(stage, "SEARCHES", False) for stage in stages)
+    varied = context.varied if searches else frozenset()
     planned = plan.of_stages(stages, context)
     record["plan"] = plan.as_data(planned)
     lines = plan.describe(planned, config=config, task=task, workdir=workdir)
@@ -97,7 +98,7 @@ def execute(
         return place.record["exit_code"]
     console.header(f"experiments.{what}" + (" (going on)" if place.resumed else ""), lines)
     try:
-        exit_code = _Run(place, config, task, objective.score, console).carry_out(stages, context)
+        exit_code = _Run(place, context, console, varied=varied).carry_out(stages, context)
     except OSError as error:
         if error.errno not in NO_PLACE:
             raise
@@ -214,25 +215,22 @@ class _Run:
     """A run under way: the lanes, what was found so far, and where it is written."""
 
     def __init__(
-        self,
-        place: Workdir,
-        config: Mapping[str, Any],
-        task: Task,
-        score: Score,
-        console: Console,
+        self, place: Workdir, context: Context, console: Console, *, varied: Collection[str]
     ):
-        self.place, self.config, self.task, self.console = place, config, task, console
+        self.place, self.console = place, console
+        self.config, self.task = context.config, context.task
         self.signals = Signals(console.interrupted)
         self.signals.install()
         self.lanes = Lanes(
-            task=task,
-            config=config,
+            task=self.task,
+            config=self.config,
             workdir=place.path,
             signals=self.signals,
             progress=console.progress,
-            score=score,
+            score=context.objective.score,
+            varied=varied,
         )
-        self.models = Models(task, config)
+        self.models = Models(self.task, self.config)
         # What is replayed is told again.
         (place.path / study.NAME).unlink(missing_ok=True)
         self.findings: list[dict[str, Any]] = []
@@ -249,7 +247,8 @@ class _Run:
         for number, stage in enumerate(stages):
             told, stage_began = record["stages"][number], time.monotonic()
             told["state"] = "running"
-            self.console.stage(told["name"], told["expects"])
+            steps = record["plan"]["stages"][number]["lane_steps"]
+            self.console.stage(told["name"], told["expects"], lane_steps=steps)
             decision, found = self._drive(stage, told["name"], context)
             told["run_seconds"] = time.monotonic() - stage_began
             told |= {"state": "done", "decision": decision.summary, "lanes": self._lanes_of(told)}

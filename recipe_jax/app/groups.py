@@ -1,7 +1,7 @@
 """Trials by the program that they need, and what a trained group of them is as host arrays."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,12 +103,17 @@ class Curves(NamedTuple):
         )
 
 
-def grouped(request: Trials, config: Mapping[str, Any], num_examples: int) -> list[Group]:
-    """The request's trials by program, in the order of their first appearance."""
+def grouped(
+    request: Trials, config: Mapping[str, Any], num_examples: int, varied: Collection[str] = ()
+) -> list[Group]:
+    """The request's trials by program, in the order of their first appearance.
+
+    varied: what the run's search varies (assembly.split).
+    """
     found: dict[Any, Group] = {}
     for place, trial in enumerate(request.trials):
         own = configs.with_settings(config, trial.settings)
-        static, numbers = assembly.split(own)
+        static, numbers = assembly.split(own, varied)
         length = settings.length(
             epochs=request.epochs,
             batch_size=own["train"]["batch_size"],

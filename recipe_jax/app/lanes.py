@@ -13,7 +13,7 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent import futures
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from recipe_jax import assembly, trees, writers
 from recipe_jax.app import groups, memory, rows
 from recipe_jax.app.groups import Curves, Group, Layout
 from recipe_jax.app.signals import Signals
+from recipe_jax.app.watched import Watched
 from recipe_jax.checkpoint import Checkpoints, Restored, flatten, unflatten
 from recipe_jax.sweep import plan, population
 from recipe_jax.train.evaluate import cut
@@ -102,11 +103,13 @@ class Lanes:
         config: Mapping[str, Any],
         workdir: pathlib.Path,
         signals: Signals,
-        progress: Callable[..., None],
+        progress: Callable[[Watched], None],
         score: Score | None = None,
+        varied: Collection[str] = (),
     ):
         self.task, self.config, self.workdir = task, config, workdir
         self.signals, self.progress, self.score = signals, progress, score
+        self.varied = frozenset(varied)
         self.metrics = writers.JsonlWriter(workdir / "metrics.jsonl", truncate_to=0)
         self.trial_rows: list[dict[str, Any]] = []
         self.lane_steps = 0
@@ -118,6 +121,7 @@ class Lanes:
         self._data: dict[tuple[int, bool], Data] = {}
         self._known: dict[str, Ready] = {}
         self._states: dict[str, PyTree] = {}
+        self._best: dict[str, float] = {}
         self._saved_at = time.monotonic()
 
     # --- Training ----------------------------------------------------------------------------
@@ -125,7 +129,7 @@ class Lanes:
     def train(self, stage: str, request: Trials) -> list[Result]:
         """One Result a trial, in the order of the request."""
         results: list[Result | None] = [None] * len(request.trials)
-        found = groups.grouped(request, self.config, len(self.task.train.targets))
+        found = groups.grouped(request, self.config, len(self.task.train.targets), self.varied)
         prepared = []
         for number, group in enumerate(found, 1):
             label = request.label + (f" {number}/{len(found)}" if len(found) > 1 else "")
@@ -198,7 +202,9 @@ class Lanes:
         group, stored = ready.group, ready.stored
         if stored is not None and stored.meta["finished"]:
             arrays = stored.arrays
-            self._log(ready, Curves.stored(arrays), first=ready.first_look)
+            curves = Curves.stored(arrays)
+            self._log(ready, curves, first=ready.first_look)
+            self._show(ready, curves)
         else:
             arrays, states = self._in_memory(ready, log=True)
             if ready.pauses:
@@ -329,7 +335,7 @@ class Lanes:
             store.keep_only(ready.until)
             if not ready.pauses:
                 self._saved_at = time.monotonic()
-        if kind.length.rounds == 0:
+        if kind.length.rounds == 0 and log:
             self._show(ready, curves)
         if self.signals.received:
             self.signals.leave()
@@ -390,23 +396,23 @@ class Lanes:
 
     def _show(self, ready: Ready, curves: Curves) -> None:
         """How far it is, for a person who watches."""
-        length, lanes = ready.group.kind.length, len(ready.group.trials)
-        best = None
+        lanes, per_round = len(ready.group.trials), ready.group.kind.length.steps_per_round
         if self.score is not None:
             sign, values = self.score.sign(), curves.history[f"validation/{self.score.metric}"]
-            finite = values[np.isfinite(values)]
-            best = sign * float((sign * finite).max()) if len(finite) else None
+            values = sign * values[np.isfinite(values)]
+            before = self._best.get(ready.stage, -np.inf)
+            self._best[ready.stage] = float(values.max(initial=before))
+        best = self._best.get(ready.stage, -np.inf)
         self.progress(
-            ready.stage,
-            ready.label,
-            done=curves.rounds,
-            total=ready.until,
-            first=ready.first,
-            lanes=lanes,
-            lane_steps=lanes * length.steps_per_round,
-            best=best,
-            diverged=int((~np.isfinite(curves.history["validation/loss"][:, -1])).sum()),
-            stopped=int(curves.stopped[:, -1].sum()) if curves.rounds else 0,
+            Watched(
+                label=ready.label,
+                rounds=(curves.rounds - ready.first, ready.until - ready.first),
+                lanes=lanes,
+                lane_steps=lanes * per_round,
+                diverged=int((~np.isfinite(curves.history["validation/loss"][:, -1])).sum()),
+                stopped=int(curves.stopped[:, -1].sum()) if curves.rounds else 0,
+                best=(self.score.sign() * best) if self.score and np.isfinite(best) else None,
+            )
         )
 
     def _write_down(self, stage: str, request: Trials, results: list[Result]) -> None:

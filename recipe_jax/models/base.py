@@ -48,7 +48,12 @@ def dropout(
 ) -> Float[Array, "*shape"]:
     """Zeroes elements at a rate that may be traced, and scales the others up to keep the mean
     (Srivastava et al. 2014). Rate 0 is exactly the identity; rate 1 gives zeros."""
-    return masked(x, rate, keep(key, rate, x.shape))
+    return x if is_off(rate) else masked(x, rate, keep(key, rate, x.shape))
+
+
+def is_off(rate: float | Float[Array, ""]) -> bool:
+    """Whether a rate is known to be 0 while tracing: no mask is drawn then."""
+    return isinstance(rate, float) and rate == 0.0
 
 
 def masked(

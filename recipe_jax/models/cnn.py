@@ -8,7 +8,7 @@ from flax import nnx
 
 from recipe_jax import adapters
 from recipe_jax.models import _conv, base
-from recipe_jax.resolve import Count, Fraction, Positive
+from recipe_jax.resolve import Count, Fraction, Positive, Rate
 from recipe_jax.types import Model, Spec, UserError
 
 
@@ -19,7 +19,7 @@ def build(
     channels: tuple[int, ...] = (32, 64),
     dense: Count = 128,
     activation: base.Activation = "relu",
-    dropout: Fraction = 0.0,
+    dropout: Rate = 0.0,
     init: base.Init = "auto",
     init_gain: Positive = 1.0,
     prior_bias: Fraction = 1.0,

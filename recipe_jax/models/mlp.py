@@ -7,7 +7,7 @@ from flax import nnx
 
 from recipe_jax import adapters
 from recipe_jax.models import base
-from recipe_jax.resolve import Between, Count, Fraction, OneOf, Positive
+from recipe_jax.resolve import Between, Count, Fraction, OneOf, Positive, Rate
 from recipe_jax.types import Model, Spec
 
 _NORMS = {"batch": nnx.BatchNorm, "layer": nnx.LayerNorm}
@@ -20,7 +20,7 @@ def build(
     width: Count = 128,
     depth: Annotated[int, Between(0)] = 2,
     activation: base.Activation = "relu",
-    dropout: Fraction = 0.0,
+    dropout: Rate = 0.0,
     normalization: Annotated[str, OneOf(("none", "batch", "layer"))] = "none",
     block: Annotated[str, OneOf(("plain", "residual", "highway"))] = "plain",
     init: base.Init = "auto",
@@ -62,12 +62,15 @@ def build(
         )
         return _Mlp(layers, last)
 
+    off = base.is_off(dropout)
+
     def call(module: Any, inputs: jax.Array, *, key: jax.Array, train: bool) -> jax.Array:
         x = base.flat(inputs)
-        kept = base.keep(key, dropout, (depth, len(x), width)) if train and depth else ()
+        drops = train and depth and not off
+        kept = base.keep(key, dropout, (depth, len(x), width)) if drops else ()
         for i, layer in enumerate(module.layers):
             x = layer(x, base.ACTIVATIONS[activation])
-            x = base.masked(x, dropout, kept[i]) if train else x
+            x = base.masked(x, dropout, kept[i]) if drops else x
         return module.output(x)
 
     return adapters.from_nnx(make, call)

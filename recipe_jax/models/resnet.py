@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from recipe_jax import adapters
 from recipe_jax.models import _conv, base
-from recipe_jax.resolve import Count, Fraction, OneOf, Positive
+from recipe_jax.resolve import Count, Fraction, OneOf, Positive, Rate
 from recipe_jax.types import Model, Spec, UserError
 
 MOMENTUM = 0.9
@@ -30,7 +30,7 @@ def build(
     shortcut: Annotated[str, OneOf(("identity", "projection"))] = "identity",
     normalization: Annotated[str, OneOf(("batch", "group"))] = "batch",
     last_scale: Fraction = 0.5,
-    dropout: Fraction = 0.0,
+    dropout: Rate = 0.0,
     init_gain: Positive = 1.0,
     prior_bias: Fraction = 1.0,
 ) -> Model:

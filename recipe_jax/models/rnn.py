@@ -9,7 +9,7 @@ from flax import nnx
 
 from recipe_jax import adapters
 from recipe_jax.models import _recurrence, _sequence, base
-from recipe_jax.resolve import Count, Fraction, OneOf, Positive
+from recipe_jax.resolve import Count, Fraction, OneOf, Positive, Rate
 from recipe_jax.types import Model, Spec, UserError
 
 _CELLS = {"gru": (_recurrence.gru, 3), "lstm": (_recurrence.lstm, 4)}
@@ -24,7 +24,7 @@ def build(
     depth: Count = 1,
     states: Annotated[str, OneOf(("reset", "carried"))] = "reset",
     embedding: Count = 128,
-    dropout: Fraction = 0.0,
+    dropout: Rate = 0.0,
     init: base.Init = "auto",
     init_gain: Positive = 1.0,
     prior_bias: Fraction = 1.0,

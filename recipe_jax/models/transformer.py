@@ -8,7 +8,7 @@ from flax import nnx
 
 from recipe_jax import adapters
 from recipe_jax.models import _rotary, _sequence, base
-from recipe_jax.resolve import Count, Fraction, OneOf, Positive
+from recipe_jax.resolve import Count, Fraction, OneOf, Positive, Rate
 from recipe_jax.types import Model, Spec, UserError
 
 _OUTPUT_STD = 0.02
@@ -23,7 +23,7 @@ def build(
     heads: Count = 4,
     mlp_ratio: Count = 4,
     positions: Annotated[str, OneOf(("rotary", "learnt"))] = "rotary",
-    dropout: Fraction = 0.0,
+    dropout: Rate = 0.0,
     init_gain: Positive = 1.0,
     prior_bias: Fraction = 1.0,
 ) -> Model:
@@ -77,13 +77,15 @@ def build(
         gathered = jax.nn.dot_product_attention(query, key, value, is_causal=tokens)
         return gathered.reshape(*x.shape[:2], width)
 
+    off = base.is_off(dropout)
+
     def call(module: Any, inputs: jax.Array, *, key: jax.Array, train: bool) -> jax.Array:
         x = module.embedding(inputs)
         x = x if module.positions is None else x + module.positions[...]
-        kept = base.keep(key, dropout, (2 * depth + 1, *x.shape)) if train else ()
+        kept = base.keep(key, dropout, (2 * depth + 1, *x.shape)) if train and not off else ()
 
         def dropped(x: jax.Array, place: int) -> jax.Array:
-            return base.masked(x, dropout, kept[place]) if train else x
+            return base.masked(x, dropout, kept[place]) if train and not off else x
 
         x = dropped(x, 0)
         for i, block in enumerate(module.blocks):

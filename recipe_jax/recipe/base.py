@@ -10,7 +10,7 @@ from recipe_jax.assembly import FAMILIES
 from recipe_jax.prune.base import Prune
 from recipe_jax.recipe.settings import Recipe
 from recipe_jax.resolve import keywords, resolve
-from recipe_jax.search.base import Search
+from recipe_jax.search.base import Axis, Search
 from recipe_jax.types import (
     Decision,
     Finding,
@@ -53,6 +53,29 @@ class Context(NamedTuple):
         """A setting as it stands now; None where the config's plug-ins have no such keyword."""
         section, _, key = path.partition(".")
         return self.carried.get(path, self.config[section].get(key))
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """What is searched over: the config's space, or ready-made (TUNE6): the rate within a
+        factor of ten, decay on a log scale, dropout and smoothing linear."""
+        if self.search.axes or self.search.complete:
+            return self.search.axes
+        rate = self.setting("optim.learning_rate")
+        axes = [] if rate is None else [Axis("optim.learning_rate", "log", rate / 10, rate * 10)]
+        for path, kind, low, high in (
+            ("optim.weight_decay", "log", 1e-5, 1e-1),
+            ("model.dropout", "uniform", 0.0, 0.5),
+            ("objective.label_smoothing", "uniform", 0.0, 0.1),
+        ):
+            if self.setting(path) is not None:
+                axes.append(Axis(path, kind, low, high))
+        return tuple(axes)
+
+    @property
+    def varied(self) -> frozenset[str]:
+        """The settings that the search varies."""
+        listed = (path for each in self.search.listed for path in each)
+        return frozenset((*(axis.path for axis in self.axes), *listed))
 
     def trial(self, seed: int, settings: Mapping[str, Any] | None = None, **view: Any) -> Trial:
         """A trial with what was decided so far, and these settings on top."""

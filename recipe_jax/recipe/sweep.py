@@ -4,10 +4,11 @@ from typing import Any
 
 from recipe_jax.recipe import measuring, searching
 from recipe_jax.recipe.base import Context, Planned, Stage
-from recipe_jax.recipe.tune import ready_made
 from recipe_jax.types import Decision, Finding, Status, UserError
 
 EXPECTS = "Some setting is better than the config's own; the rate matters most."
+SEARCHES = True
+"""A number that it varies is traced in the whole run, also where it is off."""
 
 
 def run(context: Context) -> Stage:
@@ -39,7 +40,7 @@ def planned(context: Context) -> list[Planned]:
 
 
 def _axes(context: Context) -> tuple:
-    axes = context.search.axes or ready_made(context)
+    axes = context.axes
     if not axes and not context.search.complete:
         raise UserError(
             "There is nothing to search over: these plug-ins have no number with a ready-made "

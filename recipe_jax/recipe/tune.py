@@ -2,16 +2,17 @@
 
 from recipe_jax.recipe import searching
 from recipe_jax.recipe.base import Context, Planned, Stage
-from recipe_jax.search.base import Axis
 from recipe_jax.types import Decision, Finding, Status
 
 EXPECTS = "Some setting near the present one is better; the rate matters most."
+SEARCHES = True
+"""A number that it varies is traced in the whole run, also where it is off."""
 
 
 def run(context: Context) -> Stage:
     """TUNE1, TUNE4: a search whose first trial is the present setting; the best few are measured
     again on new seeds."""
-    axes = context.search.axes or ready_made(context)
+    axes = context.axes
     if not axes and not context.search.complete:
         yield Finding(
             check="search",
@@ -32,23 +33,7 @@ def run(context: Context) -> Stage:
 
 def planned(context: Context) -> list[Planned]:
     """The search, and the finalists on new seeds."""
-    axes = context.search.axes or ready_made(context)
+    axes = context.axes
     if not axes and not context.search.complete:
         return []
     return searching.planned(context, axes)
-
-
-def ready_made(context: Context) -> tuple[Axis, ...]:
-    """The rate within a factor of ten, decay on a log scale, dropout and smoothing linear."""
-    if context.search.complete:
-        return ()
-    rate = context.setting("optim.learning_rate")
-    axes = [] if rate is None else [Axis("optim.learning_rate", "log", rate / 10, rate * 10)]
-    for path, kind, low, high in (
-        ("optim.weight_decay", "log", 1e-5, 1e-1),
-        ("model.dropout", "uniform", 0.0, 0.5),
-        ("objective.label_smoothing", "uniform", 0.0, 0.1),
-    ):
-        if context.setting(path) is not None:
-            axes.append(Axis(path, kind, low, high))
-    return tuple(axes)

@@ -16,7 +16,7 @@ from recipe_jax.resolve import Between, Count, OneOf
 # Widest block by multiply-adds of a forward pass, measured on CPU with lanes over two host devices:
 # a small network gains from a wide vmap, a large one loses cache, and convolutions and inner loops
 # lose their fast kernels. An accelerator has no such cache to lose; its rows are not measured yet.
-CPU_WIDTHS = ((1_000_000, 16), (10_000_000, 8))
+CPU_WIDTHS = ((150_000, 16), (1_000_000, 4))
 ACCELERATOR_WIDTH = 128
 # (lanes, width): from so many lanes on, blocks are that wide at most. Steps this coarse let
 # requests of different sizes share one compiled program, and leave blocks for every device.
