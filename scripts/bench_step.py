@@ -50,13 +50,8 @@ def mlp_config(width: int, batch: int) -> dict[str, Any]:
 def cost_of(config: dict[str, Any], task: Task) -> plan.Cost:
     """What a forward pass on a batch costs."""
     model = assembly.of_config(config, task.spec).model
-
-    def forward(params: Any, model_state: Any, x: Any) -> Any:
-        return model.apply(params, model_state, x, key=jax.random.key(0), train=True)[0]
-
-    like = jax.eval_shape(model.init, jax.random.key(0))
     shape = (config["train"]["batch_size"], *task.spec.input_shape)
-    return plan.cost_of(forward, *like, jax.ShapeDtypeStruct(shape, task.spec.input_dtype))
+    return plan.model_cost(model, jax.ShapeDtypeStruct(shape, task.spec.input_dtype))
 
 
 def of_package(

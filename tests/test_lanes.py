@@ -375,3 +375,18 @@ def test_a_last_step_that_breaks_the_weights_is_noticed(tmp_path):
     assert np.isfinite(bad.losses).all() and len(bad.losses) == 1
     assert (bad.status, bad.first_bad_step) == ("diverged", 0)
     assert (good.status, good.first_bad_step) == ("done", None)
+
+
+def test_rungs_and_survivors_compile_nothing_more(tmp_path, count):
+    trials = [*EIGHT, *(rate(1e-2, seed, **{"model.width": 4}) for seed in range(8))]
+    made = make(tmp_path, config(sweep={"block": 2}), programs={})
+    results = made.train("stage", request(*trials, pauses=(2, 4)))
+    going = [*results[2:8], *results[10:13]]
+    asked = request(*(each.trial for each in going), pauses=(2, 4), after=tuple(going))
+    results = made.train("stage", asked)
+    asked = request(results[-1].trial, pauses=(2, 4), after=(results[-1],))
+    (last,) = made.train("stage", asked)
+    assert last.status == "done" and last.trial.settings["model.width"] == 4
+    # Two widths of the network are two groups, each of one block width: nine requests' worth of
+    # lanes, six and three and one of them, trace no step again.
+    assert count["traces"] == 2 and count["rounds"] == 2

@@ -1,17 +1,32 @@
 """Pruning: who goes on, that going on is training without a pause, and that it costs less."""
 
+import dataclasses
 import json
+import math
 import shutil
 
 import jax
 import numpy as np
 import pytest
-from test_lanes import EIGHT, STEPS_A_ROUND, config, make, rate, request, rows, same_bits
+from test_lanes import (
+    EIGHT,
+    STEPS_A_ROUND,
+    config,
+    make,
+    rate,
+    request,
+    rows,
+    same_bits,
+)
+from test_stages import context_of, result_of
 
 from recipe_jax import assembly
-from recipe_jax.app import commands, memory
+from recipe_jax.app import commands, groups, memory
 from recipe_jax.prune import halving, hyperband, none, population
 from recipe_jax.prune.base import lane_rounds
+from recipe_jax.recipe import importance, measuring
+from recipe_jax.search import coarse_to_fine
+from recipe_jax.search.base import Told, read_space
 from recipe_jax.train.evaluate import metrics_of
 from recipe_jax.types import Trial
 
@@ -282,3 +297,122 @@ def test_folds_repeat_every_setting(tmp_path):
     assert np.shape(found["seeds"]) == (3, 3)
     spread = next(each for each in findings if each["check"] == "seed_spread")
     assert "3 folds" in spread["summary"]
+
+
+# --- What a stage makes of it ----------------------------------------------------------------
+
+
+def measured_by(context, world, settings, repeats=({"seed": 0},)):
+    """What `measuring.measured` asks for, answered by a function of trial and round."""
+    generator = measuring.measured(
+        context,
+        context.axes,
+        settings,
+        repeats=repeats,
+        label="search",
+        share=1.0,
+        key=jax.random.key(0),
+    )
+    requests, answer = [], None
+    while True:
+        try:
+            asked = generator.send(answer)
+        except StopIteration as end:
+            return requests, end.value
+        requests.append(asked)
+        before = max([each.rounds[0] for each in asked.after], default=0)
+        done = groups.next_pause(asked.pauses, after=before, rounds=18)
+        answer = [
+            result_of(
+                trial,
+                request=dataclasses.replace(asked, evaluations=done),
+                score=world(trial, done),
+            )._replace(rounds=(done, 18))
+            for trial in asked.trials
+        ]
+
+
+def rates(count):
+    return [{"optim.learning_rate": 1e-3 * (i + 1)} for i in range(count)]
+
+
+def test_the_best_third_goes_on_and_the_present_setting_always():
+    context = context_of(
+        prune={"name": "halving"}, train={"epochs": 18, "evaluations": 18, "batch_size": 8}
+    )
+
+    def world(trial, done):
+        # The last settings are the best ones, the first one is the worst.
+        return trial.settings["optim.learning_rate"]
+
+    requests, tried = measured_by(context, world, rates(9), repeats=({"seed": 0}, {"seed": 1}))
+    assert [len(each.trials) for each in requests] == [18, 8, 4]
+    places = [
+        {round(1e3 * trial.settings["optim.learning_rate"]) for trial in each.trials}
+        for each in requests[1:]
+    ]
+    assert places == [{1, 7, 8, 9}, {1, 9}]
+    assert [each.reach for each in tried] == [1.0, *[2 / 18] * 5, 6 / 18, 6 / 18, 1.0]
+    assert measuring.ranked(context, tried)[:2] == [8, 0]
+
+
+def test_the_worst_take_over_from_the_best_within_their_axes():
+    context = context_of(
+        prune={"name": "population", "pauses": 1},
+        train={"epochs": 18, "evaluations": 18, "batch_size": 8},
+        search={
+            "name": "random",
+            "space": (("optim.learning_rate", "log", 1e-3, 8e-3), ("model.width", "int", 4, 8)),
+        },
+    )
+    settings = [each | {"model.width": 4 + i % 4} for i, each in enumerate(rates(8))]
+    settings[0]["optim.learning_rate"] = 9.0
+    requests, tried = measured_by(
+        context, lambda trial, done: trial.settings["optim.learning_rate"], settings
+    )
+    first, second = requests
+    moved = [
+        (after.trial, trial)
+        for trial, after in zip(second.trials, second.after)
+        if trial.uid != after.trial.uid
+    ]
+    assert len(moved) == 2 and len(second.trials) == 8
+    for parent, child in moved:
+        assert child.goes_on == f"{parent.uid}@9"
+        assert child.settings["model.width"] == parent.settings["model.width"]
+        old, new = (each.settings["optim.learning_rate"] for each in (parent, child))
+        assert new in (min(old * 0.8, 8e-3), min(old / 0.8, 8e-3))
+    # The present setting, outside its axis here, keeps to itself.
+    assert second.trials[0] == first.trials[0]
+    assert [each.reach for each in tried] == [1.0] * 8
+
+
+def test_coarse_rounds_narrow_around_the_best():
+    search = coarse_to_fine.build(
+        trials=30,
+        rounds=3,
+        narrow=0.5,
+        space=(("optim.learning_rate", "log", 1e-4, 1.0), ("model.dropout", "uniform", 0.0, 0.8)),
+    )
+    history = []
+    for number in range(3):
+        asked = search.ask(history, jax.random.key(3), search.axes, search.batch)
+        assert ("model.dropout" in asked[0]) == (number > 0)
+        history += [Told(each, -abs(math.log10(each["optim.learning_rate"]) + 2)) for each in asked]
+    logs = np.log10([told.settings["optim.learning_rate"] for told in history]).reshape(3, 10)
+    assert np.ptp(logs[1]) <= 2.0 and np.ptp(logs[2]) <= 1.0 and np.ptp(logs[0]) > 2.0
+    assert abs(logs[2].mean() + 2) < 0.5
+    assert [search.share(told) for told in (0, 10, 20, 29)] == [0.25, 0.5, 1.0, 1.0]
+
+
+def test_importance_finds_the_axis_that_matters():
+    axes = read_space((("a.b", "uniform", 0.0, 1.0), ("a.c", "uniform", 0.0, 1.0)))
+    draw = np.random.default_rng(0)
+    settings = [{"a.b": draw.uniform(), "a.c": draw.uniform()} for _ in range(60)]
+    scores = np.array([each["a.c"] ** 2 + 0.01 * each["a.b"] for each in settings])
+    scores[3] = np.nan
+    found = importance.shares(axes, settings, scores)
+    assert list(found) == ["a.c", "a.b"] and found["a.c"] > 0.9
+    assert abs(sum(found.values()) - 1) < 1e-6
+    assert importance.shares(axes, settings[:8], scores[:8]) == {}
+    assert importance.shares(axes, settings, np.ones(60)) == {}

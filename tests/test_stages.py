@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from recipe_jax import config as configs
-from recipe_jax import writers
+from recipe_jax import resolve, writers
 from recipe_jax.data import base as data_base
 from recipe_jax.objectives import classification, regression
-from recipe_jax.prune import none
 from recipe_jax.recipe import base as recipe_base
 from recipe_jax.recipe import (
     data,
@@ -86,13 +85,14 @@ def context_with(kind, carried, **sections) -> Context:
     task = task_of(kind)
     build = classification.build if kind == "classification" else regression.build
     searching = {k: v for k, v in config["search"].items() if k != "name"}
+    pruning = dict(config["prune"])
     return Context(
         task,
         config,
         build(task.spec),
         Recipe(**config["recipe"]),
         random_search.build(**searching),
-        none.build(),
+        resolve.resolve("prune", pruning.pop("name"))(**pruning),
         carried or {},
         (),
     )

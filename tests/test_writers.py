@@ -240,6 +240,23 @@ def test_event_files_are_rebuilt_from_the_metrics(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["metrics.jsonl", "tensorboard"]
 
 
+def test_of_many_trials_tensorboard_gets_a_summary(tmp_path):
+    with writers.JsonlWriter(tmp_path / "metrics.jsonl") as file:
+        for trial in range(writers.MOST_RUNS + 1):
+            row = {"stage": "sweep", "request": "search", "trial": str(trial), "step": 5}
+            file.write({**row, "split": "validation", "loss": float(trial)})
+        file.write({"stage": "sweep", "request": "few", "trial": "a", "step": 5, "loss": 7.0})
+    writers.rebuild_tensorboard(tmp_path)
+    found, _ = events(tmp_path / "tensorboard")
+    front, last = "sweep/search/validation/loss/agg", float(writers.MOST_RUNS)
+    assert {(tag, value) for tag, _, value in found} == {
+        (f"{front}/mean", last / 2),
+        (f"{front}/lowest", 0.0),
+        (f"{front}/highest", last),
+        ("sweep/few/loss/a", 7.0),
+    }
+
+
 def test_writers_opened_in_one_second_do_not_overwrite_each_other(tmp_path):
     for step in range(3):
         writer = writers.TensorBoardWriter(tmp_path)

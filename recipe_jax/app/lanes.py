@@ -49,7 +49,8 @@ START_OPTIONS = {"xla_backend_optimization_level": 1}
 
 class Ready(NamedTuple):
     """A group that can be trained: who asks, how to build it, its layout, from which round to
-    which, and what is stored of it."""
+    which, and what is stored of it; spread: the lanes that its devices are chosen for, which are
+    those that began, so that fewer that go on need no other program."""
 
     stage: str
     keep: str
@@ -59,6 +60,7 @@ class Ready(NamedTuple):
     build: Any
     layout: Layout
     first: int
+    spread: int
     store: Checkpoints
     stored: Restored | None
 
@@ -164,15 +166,15 @@ class Lanes:
         """What is stored of a group; where it is not finished, its programs begin to compile."""
         length = group.kind.length
         build = assembly.make_build(group.kind.static, self.task.spec, max(1, length.num_steps))
-        first, layout = 0, None
+        first, layout, spread = 0, None, len(group.trials)
         if group.parent:
             parent = self._known[group.parent]
-            first, layout = parent.until, parent.layout
+            first, layout, spread = parent.until, parent.layout, parent.spread
         layout = layout or self._layout(build, group, request.pauses)
         until = groups.next_pause(request.pauses, after=first, rounds=length.rounds)
         asked = (stage, request.keep, until)
         store = self._store(asked, group, layout)
-        ready = Ready(*asked, label, group, build, layout, first, store, None)
+        ready = Ready(*asked, label, group, build, layout, first, spread, store, None)
         self.widths[ready.name] = layout.width
         self._known[ready.name] = ready
         stored = ready.store.restore()
@@ -435,13 +437,8 @@ class Lanes:
         """From the cost of a forward pass and the number of lanes; `sweep.block` sets the width.
         Between two pauses lie whole calls."""
         kind, spec, most = group.kind, self.task.spec, group.kind.length.rounds
-        inputs = jax.ShapeDtypeStruct((kind.batch_size, *spec.input_shape), spec.input_dtype)
-        model = _model(build, group)
-
-        def forward(params: Any, model_state: Any, inputs: Any) -> Any:
-            return model.apply(params, model_state, inputs, key=jax.random.key(0), train=True)[0]
-
-        cost = plan.cost_of(forward, *_weights_like(model), inputs)
+        batch = jax.ShapeDtypeStruct((kind.batch_size, *spec.input_shape), spec.input_dtype)
+        cost = plan.model_cost(_model(build, group), batch)
         width = self.config["sweep"]["block"] or plan.block_width(
             cost, num_lanes=len(group.trials), platform=jax.default_backend()
         )
@@ -457,7 +454,7 @@ class Lanes:
         """The group's two programs, compiling in the background from the first time it is asked."""
         group, build, layout = ready.group, ready.build, ready.layout
         kind, width, length = group.kind, layout.width, group.kind.length
-        mesh = population.mesh_for(max(len(group.trials), 1 + layout.several), width)
+        mesh = population.mesh_for(ready.spread, width)
         place = (kind.sampling, width, mesh.devices.size)
         carries = _model(build, group).begin is not None
         data = population.abstract(self._device_data(ready), mesh, population.WHOLE)
@@ -522,9 +519,8 @@ class Lanes:
         return population.make_lanes(group.trials, group.numbers, len(self.task.train.targets))
 
     def _device_data(self, ready: Ready) -> Data:
-        group, layout = ready.group, ready.layout
-        mesh = population.mesh_for(max(len(group.trials), 1 + layout.several), layout.width)
-        carries = _model(ready.build, group).begin is not None
+        mesh = population.mesh_for(ready.spread, ready.layout.width)
+        carries = _model(ready.build, ready.group).begin is not None
         key = (mesh.devices.size, carries)
         if key not in self._data:
             train, validation = self.task.train.arrays, self.task.validation.arrays

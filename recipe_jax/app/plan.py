@@ -4,7 +4,12 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
+
+from recipe_jax import assembly
 from recipe_jax.recipe.base import Context
+from recipe_jax.report.numbers import duration
+from recipe_jax.sweep import plan as sweep_plan
 from recipe_jax.train import settings
 from recipe_jax.types import Task
 
@@ -55,12 +60,26 @@ def describe(
     whole = as_data(planned)
     lanes, programs = whole["lanes"], whole["programs"]
     runs = f"{lanes} training runs as lanes" if lanes != 1 else "1 training run as a lane"
+    took = ""
+    if lanes and jax.default_backend() == "cpu":
+        batch = (config["train"]["batch_size"], *task.spec.input_shape)
+        cost = sweep_plan.model_cost(
+            assembly.of_config(config, task.spec).model,
+            jax.ShapeDtypeStruct(batch, task.spec.input_dtype),
+        )
+        seconds = sweep_plan.seconds(
+            cost,
+            lane_steps=whole["lane_steps"],
+            programs=programs,
+            devices=len(jax.devices()),
+        )
+        took = f", roughly {duration(seconds)}"
     examples = f"{len(task.train.targets)} train, {len(task.validation.targets)} validation"
     return [
         f"data      {task.name}: {examples}, {task.test.num_examples} test (sealed)",
         f"model     {config['model']['name']}, {config['optim']['name']}, "
         f"batches of {config['train']['batch_size']}, {config['train']['epochs']} epochs",
         f"plan      {runs} of {programs} compiled program{'s' * (programs != 1)}, "
-        f"{whole['lane_steps']:,} steps",
+        f"{whole['lane_steps']:,} steps{took}",
         f"workdir   {workdir}",
     ]

@@ -12,10 +12,11 @@ import numpy as np
 from jax.extend import core as jax_core
 
 from recipe_jax.resolve import Between, Count, OneOf
+from recipe_jax.types import Model
 
-# Widest block by multiply-adds of a forward pass, measured on CPU with lanes over two host devices:
-# a small network gains from a wide vmap, a large one loses cache, and convolutions and inner loops
-# lose their fast kernels. An accelerator has no such cache to lose; its rows are not measured yet.
+# Widest block by multiply-adds of a forward pass, measured by scripts/tune_blocks.py on CPU with
+# lanes over two host devices: a small network gains from a wide vmap, a large one loses cache, and
+# convolutions and inner loops lose their fast kernels. The width of accelerators is not measured.
 CPU_WIDTHS = ((150_000, 16), (1_000_000, 4))
 ACCELERATOR_WIDTH = 128
 # (lanes, width): from so many lanes on, blocks are that wide at most. Steps this coarse let
@@ -23,6 +24,7 @@ ACCELERATOR_WIDTH = 128
 STEPS = ((256, 128), (32, 16), (8, 4))
 # Rough times of a training step on one CPU core, forward and backward, and of a call worth making.
 SECONDS_A_STEP, SECONDS_A_MULTIPLY_ADD, SECONDS_A_CALL = 15e-6, 3e-10, 0.25
+SECONDS_A_COMPILE = 8.0
 
 
 class Sweep(NamedTuple):
@@ -70,6 +72,22 @@ def rounds_at_once(cost: Cost, *, width: int, steps_per_round: int, rounds: int)
     )
     wanted = max(1, int(SECONDS_A_CALL / seconds))
     return max(n for n in range(1, max(1, rounds) + 1) if max(1, rounds) % n == 0 and n <= wanted)
+
+
+def seconds(cost: Cost, *, lane_steps: int, programs: int, devices: int) -> float:
+    """What these steps may take on so many CPU cores, right within a factor of two or three: they
+    are not timed, and a program may come from a cache."""
+    a_step = SECONDS_A_STEP + SECONDS_A_MULTIPLY_ADD * cost.multiply_adds
+    return (programs * SECONDS_A_COMPILE + lane_steps * a_step) / devices
+
+
+def model_cost(model: Model, batch: Any) -> Cost:
+    """The cost of a model's forward pass on a batch, the shape of its inputs."""
+
+    def forward(params: Any, model_state: Any, inputs: Any) -> Any:
+        return model.apply(params, model_state, inputs, key=jax.random.key(0), train=True)[0]
+
+    return cost_of(forward, *jax.eval_shape(model.init, jax.random.key(0)), batch)
 
 
 def cost_of(forward: Callable[..., Any], *arguments: Any) -> Cost:
