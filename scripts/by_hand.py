@@ -86,7 +86,7 @@ def cnn(
     def init(key: Any) -> Any:
         *keys, first, last = jax.random.split(key, len(channels) + 2)
         convs = [
-            (jax.random.normal(k, (3, 3, a, b)) * jnp.sqrt(2 / (9 * a)), jnp.zeros(b))
+            (jax.nn.initializers.he_normal()(k, (3, 3, a, b)), jnp.zeros(b))
             for k, a, b in zip(keys, fans[:-1], fans[1:])
         ]
         return convs, _dense(first, pixels, dense), _dense(last, dense, classes)
@@ -118,7 +118,10 @@ def gru(features: int, width: int, classes: int, recurrence: Callable[..., Any])
 
     def init(key: Any) -> Any:
         first, second, last = jax.random.split(key, 3)
-        recurrent = jax.random.normal(second, (width, 3 * width)) / jnp.sqrt(width)
+        orthogonal = jax.nn.initializers.orthogonal()
+        recurrent = jnp.concatenate(
+            [orthogonal(k, (width, width)) for k in jax.random.split(second, 3)], axis=1
+        )
         return _dense(first, features, 3 * width), recurrent, _dense(last, width, classes)
 
     def forward(params: Any, x: Any) -> Any:
@@ -257,4 +260,4 @@ def _optimizer(rate: Any) -> optax.GradientTransformation:
 
 def _dense(key: Any, fan_in: int, fan_out: int) -> tuple[Any, Any]:
     """A kernel (He et al. 2015) and a bias."""
-    return jax.random.normal(key, (fan_in, fan_out)) * jnp.sqrt(2 / fan_in), jnp.zeros(fan_out)
+    return jax.nn.initializers.he_normal()(key, (fan_in, fan_out)), jnp.zeros(fan_out)

@@ -150,6 +150,7 @@ def test_a_state_goes_on_under_other_numbers(tmp_path):
 
 def test_one_trial_again_has_its_bits(tmp_path):
     made = make(tmp_path, config(sweep={"block": 2}))
+    made.remember = True
     for result in climb(made, EIGHT):
         again = made.again(result)
         same_bits(result, again)
@@ -196,7 +197,7 @@ def test_out_of_memory_halves_the_blocks_in_flight(tmp_path):
 
 def test_the_memory_that_a_round_needs_is_read_from_its_program(tmp_path):
     made = make(tmp_path, programs={})
-    made.train("stage", request(*EIGHT[:2]))
+    made.train("stage", request(*EIGHT[:2], pauses=PAUSES))
     ready = next(iter(made._known.values()))
     programs = made._programs(ready)
     most = memory.waves_that_fit(programs.advance.result(), programs.mesh)

@@ -46,6 +46,7 @@ def train_again(
             signals=Signals(),
             progress=lambda watched: None,
             varied=context.varied,
+            remember=True,
         )
         found = _find(lanes, uid, stages, context)
         told = lanes.again(found)

@@ -108,10 +108,13 @@ class Lanes:
         progress: Callable[[Watched], None],
         score: Score | None = None,
         varied: Collection[str] = (),
+        remember: bool = False,
     ):
         self.task, self.config, self.workdir = task, config, workdir
         self.signals, self.progress, self.score = signals, progress, score
         self.varied = frozenset(varied)
+        # Of groups that pause it is known how to train them again; of all, only if asked for.
+        self.remember = remember
         self.metrics = writers.JsonlWriter(workdir / "metrics.jsonl", truncate_to=0)
         self.trial_rows: list[dict[str, Any]] = []
         self.lane_steps = 0
@@ -176,7 +179,8 @@ class Lanes:
         store = self._store(asked, group, layout)
         ready = Ready(*asked, label, group, build, layout, first, spread, store, None)
         self.widths[ready.name] = layout.width
-        self._known[ready.name] = ready
+        if ready.pauses or self.remember:
+            self._known[ready.name] = ready
         stored = ready.store.restore()
         self.damage += ready.store.damage
         if stored is None or not stored.meta["finished"]:

@@ -1,8 +1,9 @@
 """Convolution and pooling whose gradients stay fast inside lax.scan.
 
 On CPU the usual kernel gradient has a layout for which XLA finds its fast kernel outside loops
-only; inside a scan it runs as naive loops, some twenty times slower. Here both gradients are plain
-NHWC x HWIO convolutions of transposed arrays, without strides; the numbers are the same.
+only; inside a scan it runs as naive loops, some twenty times slower. Here the gradients are plain
+NHWC x HWIO convolutions of transposed arrays, without strides, or a product of matrices; the
+numbers are the same.
 """
 
 import functools
@@ -14,6 +15,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
+
+
+MOST_COPIED = 1 << 23
+"""Numbers: 32 MiB."""
 
 
 def conv(
@@ -69,9 +74,29 @@ def _backward(strides: Any, pads: Any, saved: Any, gradient: Any) -> tuple[jax.A
         )
     ]
     to_x = _plain(gradient, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), (1, 1), around)
-    # Channels take the place of the batch: x's as the images, the gradient's as the kernels.
-    to_kernel = _plain(x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), (1, 1), pads)
-    return to_x, to_kernel.transpose(1, 2, 0, 3)
+    return to_x, _to_kernel(pads, x, gradient, kernel.shape[:2])
+
+
+def _to_kernel(pads: Any, x: Any, gradient: Any, size: tuple[int, int]) -> jax.Array:
+    """The gradient of a kernel of so many rows and columns.
+
+    As one product of matrices, of the pixels that each of the kernel's places meets with the
+    gradient, where the copies of the pixels that this takes are small: 11.7 against 6.8 ms at 64
+    images of 14 x 14 pixels, 32 to 64 channels. Else as a convolution in which channels take the
+    place of the batch: x's as the images, the gradient's as the kernels.
+    """
+    rows, columns, channels = gradient.shape[1], gradient.shape[2], x.shape[3]
+    if size[0] * size[1] * channels * gradient[..., 0].size > MOST_COPIED:
+        to_kernel = _plain(x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), (1, 1), pads)
+        return to_kernel.transpose(1, 2, 0, 3)
+    x = jnp.pad(x.transpose(3, 0, 1, 2), ((0, 0), (0, 0), *pads))
+    met = [
+        x[:, :, row : row + rows, column : column + columns]
+        for row, column in itertools.product(range(size[0]), range(size[1]))
+    ]
+    copies = jnp.stack(met).reshape(len(met) * channels, -1)
+    found = copies @ gradient.reshape(-1, gradient.shape[-1])
+    return found.reshape(*size, channels, -1)
 
 
 _conv.defvjp(_forward, _backward)

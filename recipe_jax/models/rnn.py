@@ -88,7 +88,8 @@ def build(
             before = first[str(place - 1)]
             x, last[str(place - 1)] = recurrence(layer.recurrent[...], layer.input(x), before)
             if not tokens and place == depth:
-                x = x[-1]
+                # The last state, not the last of all: what is not asked for is not written down.
+                x = jax.tree.leaves(last[str(place - 1)])[0]
             x = dropped(x, place)
         x = module.output(x)
         return (x.swapaxes(0, 1) if tokens else x), last

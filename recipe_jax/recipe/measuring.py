@@ -75,7 +75,14 @@ def measured(
                 here[each.place] = Tried(each.settings, results[i * count : (i + 1) * count], 0.0)
         tried += here
     longest = context.config["train"]["epochs"]
-    return [each._replace(reach=part * epochs / longest * _done(each.results)) for each in tried]
+    return [
+        Tried(
+            each.settings,
+            [_without_steps(result) for result in each.results],
+            part * epochs / longest * _done(each.results),
+        )
+        for each in tried
+    ]
 
 
 class _Going(NamedTuple):
@@ -139,6 +146,11 @@ def _changed(
         if axis.kind in ("uniform", "log") and axis.path in settings:
             changed[axis.path] = min(max(settings[axis.path] * factor, axis.low), axis.high)
     return changed
+
+
+def _without_steps(result: Result) -> Result:
+    """A result without what every single step measured: a long search would fill the memory."""
+    return result._replace(losses=np.zeros(0), grad_norms=np.zeros(0))
 
 
 def _done(results: Sequence[Result]) -> float:
