@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-
 MOST_COPIED = 1 << 23
 """Numbers: 32 MiB."""
 
