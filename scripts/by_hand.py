@@ -118,10 +118,7 @@ def gru(features: int, width: int, classes: int, recurrence: Callable[..., Any])
 
     def init(key: Any) -> Any:
         first, second, last = jax.random.split(key, 3)
-        orthogonal = jax.nn.initializers.orthogonal()
-        recurrent = jnp.concatenate(
-            [orthogonal(k, (width, width)) for k in jax.random.split(second, 3)], axis=1
-        )
+        recurrent = jax.random.normal(second, (width, 3 * width)) / jnp.sqrt(width)
         return _dense(first, features, 3 * width), recurrent, _dense(last, width, classes)
 
     def forward(params: Any, x: Any) -> Any:

@@ -328,3 +328,15 @@ def test_pooling_takes_the_largest_of_four():
         for pool in (_conv.max_pool, usual_pool)
     )
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_orthogonal_kernels_of_many_lanes_are_decomposed_one_by_one():
+    # Batched, two devices of one process wait for each other for ever on CPU.
+    draw = functools.partial(base.initializer("orthogonal"), shape=(6, 4), dtype=jnp.float32)
+    lanes = jax.random.split(jax.random.key(0), 3)
+    together = jax.vmap(draw)(lanes)
+    for lane, kernel in zip(lanes, together):
+        np.testing.assert_array_equal(kernel, draw(lane))
+        np.testing.assert_allclose(kernel.T @ kernel, np.eye(4), atol=1e-6)
+    program = str(jax.make_jaxpr(jax.vmap(draw))(lanes))
+    assert "scan[" in program and "f32[3,6,4] = geqrf" not in program

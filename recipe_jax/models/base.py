@@ -26,6 +26,20 @@ ACTIVATIONS: dict[str, Callable[..., Any]] = {
 SPREAD = 0.05
 """Standard deviation of the initialiser "normal"."""
 
+
+def _orthogonal(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any = jnp.float32) -> Any:
+    """Orthonormal rows or columns, one matrix after another: on CPU the QR decompositions of a
+    batch share a pool of threads, and wait for each other for ever where two devices ask at once
+    (jaxlib 0.10.2)."""
+
+    @jax.custom_batching.sequential_vmap
+    def draw(bits: Array) -> Array:
+        drawn = jax.nn.initializers.orthogonal()
+        return drawn(jax.random.wrap_key_data(bits), shape, dtype)
+
+    return draw(jax.random.key_data(key))
+
+
 INITIALIZERS: dict[str, Callable[..., Any]] = {
     "lecun": jax.nn.initializers.lecun_normal(),
     "lecun_uniform": jax.nn.initializers.lecun_uniform(),
@@ -35,7 +49,7 @@ INITIALIZERS: dict[str, Callable[..., Any]] = {
     "xavier_uniform": jax.nn.initializers.xavier_uniform(),
     "normal": jax.nn.initializers.normal(SPREAD),
     "uniform": lambda *args: jax.nn.initializers.uniform(2 * SPREAD)(*args) - SPREAD,
-    "orthogonal": jax.nn.initializers.orthogonal(),
+    "orthogonal": _orthogonal,
     "zeros": jax.nn.initializers.zeros,
 }
 
