@@ -30,9 +30,14 @@ def test_a_knob_that_is_off_is_static_and_on_it_is_traced(path, off, one, other)
     assert with_one == with_other != without
 
 
-def test_zero_is_traced_where_it_is_a_value_among_others():
-    assert split()[1]["model.dropout"] == 0.0
-    assert split()[1]["optim.weight_decay"] == 0.0
+def test_what_the_search_varies_is_traced_also_where_it_is_off():
+    static, numbers = split()
+    assert "model.dropout" not in numbers and numbers["optim.weight_decay"] == 0.0
+    completed = config.as_dict(config.complete({"optim": {"name": "sgd"}}))
+    varied, numbers = assembly.split(completed, {"model.dropout"})
+    assert numbers["model.dropout"] == 0.0
+    # The setting at which it is off needs no program of its own then.
+    assert varied == split(**{"model.dropout": 0.5})[0] != static
 
 
 def test_a_penalty_that_is_off_leaves_no_work_in_the_step():
