@@ -14,7 +14,7 @@ from test_lanes import same_bits
 
 from recipe_jax import config as configs
 from recipe_jax import keys
-from recipe_jax.app import commands, drive, lanes, predict
+from recipe_jax.app import commands, drive, lanes, predict, using
 from recipe_jax.app.signals import Interrupted, Signals
 from recipe_jax.checks import ngrams, text_audit
 from recipe_jax.data import _stream, base, text
@@ -641,7 +641,7 @@ def test_resumed_is_uninterrupted_at_random_phases(model, file, tmp_path, monkey
     same_bits(whole, again)
     assert asked_for and all(asked_for)
     asked = Outputs(label="o", results=[again], split="validation")
-    found = resumed.outputs(asked, task.validation)
+    found = using.Models(task, given).outputs(asked, task.validation)
     assert found.shape == (1, *task.validation.targets.shape, task.spec.num_outputs)
 
 
