@@ -32,8 +32,9 @@ def build(
 ) -> Search:
     """A random search in `rounds` batches.
 
-    In every round after the first an axis of numbers is as wide as `narrow` times the round before,
-    around the best setting of that round; a choice stays with the best one's in the last round.
+    In round n, counted from 0, an axis of numbers is `narrow` ** n of its whole width, around the
+    best setting of the round before, or whole where that did not vary it; a choice is the best
+    one's in the last round.
     The first round trains on the part `coarse` of the examples and of the epochs, the last on all,
     those between on parts that grow evenly on a log scale. rate_first: the first round varies the
     learning rate alone, the rest as it stands. space: as in search/random.py.
