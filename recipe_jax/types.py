@@ -408,6 +408,19 @@ class Outputs:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Scores:
+    """A stage asks: how well does each of these trained models answer each example?
+
+    Answered by the metric that decides, of every example by itself: (trials, examples); where that
+    has no value for one example alone (r2), of the whole split: (trials, 1).
+    """
+
+    label: str
+    results: Sequence[Result]
+    split: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Samples:
     """A stage asks: what does the average of these models, all of one setting, write on its own?
 

@@ -403,6 +403,9 @@ def test_coarse_rounds_narrow_around_the_best():
     logs = np.log10([told.settings["optim.learning_rate"] for told in history]).reshape(3, 10)
     assert np.ptp(logs[1]) <= 2.0 and np.ptp(logs[2]) <= 1.0 and np.ptp(logs[0]) > 2.0
     assert abs(logs[2].mean() + 2) < 0.5
+    # Dropout joined a round later: it has narrowed once where the rate has twice.
+    drops = np.array([told.settings["model.dropout"] for told in history[10:]]).reshape(2, 10)
+    assert np.ptp(drops[0]) > 0.4 >= np.ptp(drops[1]) > 0.2
     assert [search.share(told) for told in (0, 10, 20, 29)] == [0.25, 0.5, 1.0, 1.0]
 
 

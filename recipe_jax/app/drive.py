@@ -32,6 +32,7 @@ from recipe_jax.types import (
     Outputs,
     Result,
     Samples,
+    Scores,
     Split,
     Status,
     Task,
@@ -230,7 +231,7 @@ class _Run:
             score=context.objective.score,
             varied=varied,
         )
-        self.models = Models(self.task, self.config)
+        self.models = Models(self.task, self.config, context.objective)
         # What is replayed is told again.
         (place.path / study.NAME).unlink(missing_ok=True)
         self.findings: list[dict[str, Any]] = []
@@ -312,6 +313,8 @@ class _Run:
                 study.append(self.place.path / study.NAME, request)
             elif isinstance(request, Samples):
                 answer = self.models.samples(request)
+            elif isinstance(request, Scores):
+                answer = self.models.scores(request, getattr(self.task, request.split))
             else:
                 split = self._split(name, request).first(request.first)
                 answer = self.models.outputs(request, split), split

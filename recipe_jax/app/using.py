@@ -1,6 +1,6 @@
 """Using what was trained: outputs on a split, and what models of text write."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,37 +11,49 @@ from recipe_jax import assembly, ensemble, keys, trees
 from recipe_jax import config as configs
 from recipe_jax.train import evaluate
 from recipe_jax.train.generate import generate
-from recipe_jax.types import Outputs, Result, Samples, Split, Task
+from recipe_jax.types import Objective, Outputs, Result, Samples, Scores, Split, Task
 
 
 class Models:
     """Answers what stages ask of trained weights."""
 
-    def __init__(self, task: Task, config: Mapping[str, Any]):
-        self.task, self.config = task, config
+    def __init__(self, task: Task, config: Mapping[str, Any], objective: Objective):
+        self.task, self.config, self.objective = task, config, objective
         self._programs: dict[Any, Any] = {}
 
     def outputs(self, request: Outputs, split: Split) -> np.ndarray:
         """What every trained model gives on the split: (trials, examples, outputs)."""
-        return np.stack([self._outputs_of(result, split) for result in request.results])
+        return np.stack([self._over(split, result, _outputs) for result in request.results])
 
-    def _outputs_of(self, result: Result, split: Split) -> np.ndarray:
+    def scores(self, request: Scores, split: Split) -> np.ndarray:
+        """The metric that decides, of every trained model on every example: (trials, examples), or
+        (trials, 1) on all of them, where one by itself has no such value."""
+        found = np.stack([self._over(split, result, _scores) for result in request.results])
+        if np.isfinite(found).any() or not len(split.targets):
+            return found
+        judge, name = self.objective, self.objective.score.metric
+        whole = [self._over(split, result, _outputs) for result in request.results]
+        return np.array([[evaluate.metrics_of(judge, each, split.targets)[name]] for each in whole])
+
+    def _over(self, split: Split, result: Result, tell: Callable[..., Any]) -> np.ndarray:
+        """What `tell` makes of the model's outputs for each example of the split."""
         assert result.weights is not None, "the request that trained it must keep its weights"
         config = configs.with_settings(self.config, result.trial.settings)
         static, numbers = assembly.split(config)
         build = assembly.make_build(static, self.task.spec, 1)
 
         def run(numbers: Any, weights: Any, inputs: Any) -> Any:
-            params, model_state = weights
-            return evaluate.outputs_over(
-                build(numbers), params, model_state, inputs, result.trial.show_inputs
+            experiment = build(numbers)
+            outputs = evaluate.outputs_over(
+                experiment, *weights, inputs.inputs, result.trial.show_inputs
             )
+            return tell(experiment.objective, outputs, inputs.targets)
 
-        key = (static, result.trial.show_inputs)
+        key = (static, result.trial.show_inputs, tell)
         program = self._programs.setdefault(key, jax.jit(run))
         numbers = {name: jnp.float32(value) for name, value in numbers.items()}
         carries = build(numbers).model.begin is not None
-        inputs = evaluate.cut(split.arrays, carries=carries).inputs
+        inputs = evaluate.cut(split.arrays, carries=carries)
         found = program(numbers, result.weights, inputs)
         in_order = np.asarray(found).swapaxes(0, 1)
         return in_order.reshape(-1, *found.shape[2:])[: len(split.targets)]
@@ -88,3 +100,14 @@ class Models:
         written = jax.jit(write)(numbers, weights, prompts, jnp.float32(request.temperature))
         texts = [encoder.decode(row) for row in np.asarray(written)]
         return [prompt + text for prompt, text in zip(request.prompts, texts)]
+
+
+def _outputs(objective: Objective, outputs: Any, targets: Any) -> Any:
+    return outputs
+
+
+def _scores(objective: Objective, outputs: Any, targets: Any) -> Any:
+    def batch(pair: Any) -> Any:
+        return evaluate.example_scores(objective, *pair)
+
+    return jax.lax.map(batch, (outputs, targets))

@@ -19,12 +19,13 @@ from recipe_jax.types import (
     Outputs,
     Result,
     Samples,
+    Scores,
     Task,
     Trial,
     Trials,
 )
 
-Stage = Generator[Trials | Outputs | Samples | Measured | Finding, Any, Decision]
+Stage = Generator[Trials | Outputs | Scores | Samples | Measured | Finding, Any, Decision]
 """A stage asks for training and outputs, tells findings, and returns its decision.
 
 It is pure: driven again with the same answers it asks, finds and decides the same, which is how a

@@ -8,11 +8,12 @@ from recipe_jax.resolve import Count, NonNegative, Positive
 class Recipe(NamedTuple):
     """The stages' knobs.
 
-    force: go on after a FAIL; seeds: lanes a comparison is paired over; members: of the ensemble;
+    force: go on after a FAIL; seeds: lanes a comparison is paired over; looks: how often they are
+    doubled, and a comparison looked at, while it is open; members: of the ensemble;
     probe_epochs: length of the short trainings before tuning (None: as train.epochs);
     range_epochs: length of the runs of the learning-rate range test;
     smallest_gain: a change is kept when the interval of its gain lies wholly above this share of
-    the validation score's standard error.
+    the validation score's standard error (and above half a percent of the score).
 
     For text: prompts are what the finished model goes on from in the report, for sample_length
     tokens each; none means the first words of the validation text. temperature: what logits are
@@ -20,7 +21,8 @@ class Recipe(NamedTuple):
     """
 
     force: bool = False
-    seeds: Count = 5
+    seeds: Count = 4
+    looks: Count = 2
     members: Count = 8
     probe_epochs: Count | None = None
     range_epochs: Count = 3

@@ -32,9 +32,8 @@ def build(
 ) -> Search:
     """A random search in `rounds` batches.
 
-    In round n, counted from 0, an axis of numbers is `narrow` ** n of its whole width, around the
-    best setting of the round before, or whole where that did not vary it; a choice is the best
-    one's in the last round.
+    After n rounds that varied it an axis of numbers is `narrow` ** n of its whole width, around the
+    best setting of the round before; a choice is the best one's in the last round.
     The first round trains on the part `coarse` of the examples and of the epochs, the last on all,
     those between on parts that grow evenly on a log scale. rate_first: the first round varies the
     learning rate alone, the rest as it stands. space: as in search/random.py.
@@ -47,7 +46,8 @@ def build(
         """`count` new settings: those of the round that follows the history."""
         number = len(history) // batch
         alone = [axis for axis in axes if axis.path == RATE]
-        wide = list(alone if rate_first and alone and number == 0 and rounds > 1 else axes)
+        staged = bool(rate_first and alone and rounds > 1)
+        wide = alone if staged and number == 0 else list(axes)
         points = np.array(
             jax.random.uniform(jax.random.fold_in(key, len(history)), (count, len(wide)))
         )
@@ -61,7 +61,8 @@ def build(
                     if number == rounds - 1:
                         points[:, column] = axis.place(best[axis.path])
                     continue
-                width = narrow**number
+                # The first round, of the rate alone, did not vary the other axes.
+                width = narrow ** (number - (staged and axis.path != RATE))
                 first = min(max(axis.place(best[axis.path]) - width / 2, 0.0), 1.0 - width)
                 points[:, column] = first + width * points[:, column]
         return [settings_at(wide, row) for row in points]

@@ -108,6 +108,23 @@ def outputs_over(
     return jax.lax.scan(one_batch, first, inputs)[1]
 
 
+def example_scores(
+    objective: Objective,
+    outputs: Shaped[Array, "batch *output"],
+    targets: Shaped[Array, "batch *target"],
+) -> Shaped[Array, " batch"]:
+    """The metric that decides, for every example by itself; NaN where that takes several."""
+
+    def one(outputs: Any, targets: Any) -> Any:
+        loss = objective.loss(outputs, targets)
+        found = objective.metrics.single_from_model_output(
+            outputs=outputs, targets=targets, loss=loss, mask=None
+        )
+        return found.compute()[objective.score.metric]
+
+    return jax.vmap(one)(outputs[:, None], targets[:, None])
+
+
 def metrics_of(objective: Objective, outputs: Any, targets: Any) -> dict[str, float]:
     """Every metric of the objective for these outputs, on the host."""
     outputs, targets = jnp.asarray(outputs), jnp.asarray(targets)
