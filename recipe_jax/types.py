@@ -328,7 +328,7 @@ class Result(NamedTuple):
 
     steps: (evaluations,) where the history was taken, the first at step 0
     history: "split/metric" -> (evaluations,); rows after an early stop are NaN
-    losses, grad_norms: (steps,) of the training batches; norms are NaN where none was taken
+    losses: (steps,) of the training batches; grad_norms: (rounds,) at the last step of each
     best_score, best_step: by the objective's score on validation; NaN and 0 when never finite
     status: "done", "stopped" (early) or "diverged"
     first_bad_step: first training step with a non-finite loss, or the last one where only the

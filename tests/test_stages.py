@@ -587,7 +587,8 @@ def test_a_ladder_that_harms_or_diverges():
 
 def test_regularise_pairs_every_change_over_the_same_seeds():
     fake, decision = driven(regularise)
-    (request,) = fake.requests
+    request, scores = fake.requests
+    assert scores.split == "validation" and len(scores.results) == len(request.trials)
     by_change = [request.trials[i : i + 3] for i in range(0, 21, 3)]
     assert {tuple(trial.seed for trial in each) for each in by_change} == {(100, 101, 102)}
     assert all(trial.settings["model.dropout"] == 0.0 for trial in by_change[0])

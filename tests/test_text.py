@@ -315,8 +315,8 @@ def test_chunks_make_the_run_and_the_chunk_is_the_loop():
     some, first = trained(True, num_steps=3)
     rest, second = trained(True, num_steps=3, moving=some)
     jax.tree.map(np.testing.assert_array_equal, whole, rest)
-    losses = np.concatenate([first.loss, second.loss])
-    np.testing.assert_array_equal(records.loss, losses)
+    losses = np.concatenate([first.losses, second.losses])
+    np.testing.assert_array_equal(records.losses, losses)
     key = keys.lane_key(0, 3)
     moving, step = begin(), by_itself(experiment(), key)
     for i in range(6):
@@ -325,7 +325,7 @@ def test_chunks_make_the_run_and_the_chunk_is_the_loop():
         )
         late = drawn(i, 1, key=keys.derive(key, "phases"))[0]
         moving, record = step(moving, np.asarray(rows), late, i)
-        np.testing.assert_allclose(record.loss, records.loss[i], rtol=1e-5)
+        np.testing.assert_allclose(record.loss, records.losses[i], rtol=1e-5)
 
 
 def test_windows_move_only_where_they_are_asked_to():
@@ -430,7 +430,7 @@ def test_training_carries_on_and_the_chunk_is_the_loop():
         if begins:
             moving = moving._replace(model_state=built.model.begun(state, 4))
         moving, record = step(moving, pieces, late, i)
-        np.testing.assert_allclose(record.loss, records.loss[i], rtol=1e-5)
+        np.testing.assert_allclose(record.loss, records.losses[i], rtol=1e-5)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), moving, after)
 
 
@@ -641,7 +641,9 @@ def test_resumed_is_uninterrupted_at_random_phases(model, file, tmp_path, monkey
     same_bits(whole, again)
     assert asked_for and all(asked_for)
     asked = Outputs(label="o", results=[again], split="validation")
-    found = using.Models(task, given).outputs(asked, task.validation)
+    found = using.Models(task, given, drive.make_objective(given, task)).outputs(
+        asked, task.validation
+    )
     assert found.shape == (1, *task.validation.targets.shape, task.spec.num_outputs)
 
 

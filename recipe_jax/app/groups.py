@@ -62,7 +62,8 @@ class Layout(NamedTuple):
 
 class Curves(NamedTuple):
     """What a group has measured so far, host arrays: history "split/metric" (lanes, evaluations);
-    losses and grad_norms (lanes, steps); stopped (lanes, rounds): frozen before that round."""
+    losses (lanes, steps); grad_norms (lanes, rounds) at their last steps; stopped (lanes, rounds):
+    frozen before that round."""
 
     history: dict[str, np.ndarray]
     losses: np.ndarray
@@ -160,7 +161,7 @@ def result(
     frozen_steps = np.repeat(stopped, length.steps_per_round)
     frozen_looks = np.concatenate([[False], stopped])
     losses = np.where(frozen_steps, np.nan, curves.losses[lane])
-    norms = np.where(frozen_steps, np.nan, curves.grad_norms[lane])
+    norms = np.where(stopped, np.nan, curves.grad_norms[lane])
     bad_steps = np.flatnonzero(~frozen_steps & ~np.isfinite(losses))
     first_bad_step = int(bad_steps[0]) if len(bad_steps) else None
     last = int((~frozen_looks).sum()) - 1

@@ -11,7 +11,6 @@ import numpy as np
 
 from recipe_jax import writers
 from recipe_jax.app.groups import Curves, Group
-from recipe_jax.train.chunk import NORM_EVERY
 
 SPLITS = ("train", "validation")
 
@@ -59,20 +58,16 @@ def of_curves(
 def _of_steps(curves: Curves, per: int, first: int) -> dict[str, list[list[str]]]:
     """What the steps before each look measured, as JSON (lanes, looks); before the first look there
     are none, and nothing is said."""
-    lanes, skipped = len(curves.losses), max(0, first - 1) * per
-    found: dict[str, list[list[str]]] = {}
+    lanes, skipped = len(curves.losses), max(0, first - 1)
+    taken = curves.losses[:, skipped * per :].reshape(lanes, -1, per)
     with np.errstate(over="ignore", invalid="ignore"):
-        for name, steps, every in (
-            ("batch_loss", curves.losses, 1),
-            ("grad_norm", curves.grad_norms, NORM_EVERY),
-        ):
-            taken = steps[:, skipped:].reshape(lanes, -1, per)[:, :, ::every]
-            # In order, one by one: numpy's own mean rounds as the array lies in memory.
-            sums = np.cumsum(taken, axis=2, dtype=np.float64)[:, :, -1]
-            found[name] = _numbers((sums / taken.shape[2]).astype(np.float32))
-            if not first:
-                found[name] = [["", *row] for row in found[name]]
-    return found
+        # In order, one by one: numpy's own mean rounds as the array lies in memory.
+        means = (np.cumsum(taken, axis=2, dtype=np.float64)[:, :, -1] / per).astype(np.float32)
+    none_yet = [] if first else [""]
+    return {
+        "batch_loss": [[*none_yet, *row] for row in _numbers(means)],
+        "grad_norm": [[*none_yet, *row] for row in _numbers(curves.grad_norms[:, skipped:])],
+    }
 
 
 def _numbers(array: np.ndarray) -> list[list[str]]:

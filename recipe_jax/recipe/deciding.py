@@ -64,7 +64,7 @@ def decide(
     changes: Sequence[Change],
     *,
     label: str,
-    base: Change = Change("no change"),
+    base: Change,
     epochs: int | None = None,
 ) -> Generator[Any, Any, Decided]:
     """ENV5, REG11: each change beside `base`, as lanes, with as many seeds as its verdict takes.

@@ -1,19 +1,26 @@
 """Many training steps as one scan: data order and random keys are drawn for all of them at once."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
 
 from recipe_jax import keys, trees
 from recipe_jax.feed import batches, phases, resampling, streams
 from recipe_jax.train.step import Moving, StepKeys, make_train_step
 from recipe_jax.types import Arrays, Experiment, Sampling, View
 
-# The gradient's norm is measured at the first step of a chunk and at every so many after it.
-NORM_EVERY = 16
 WHOLE = Sampling()
+
+
+class ChunkRecord(NamedTuple):
+    """What the steps report: the mean loss of each batch, the norm of the last one's gradient."""
+
+    losses: Float[Array, " steps"]
+    grad_norm: Float[Array, ""]
 
 
 def make_chunk(
@@ -24,7 +31,7 @@ def make_chunk(
     windows: bool = False,
     sampling: Sampling = WHOLE,
 ) -> Callable[..., Any]:
-    """The pure function (moving, key, view, rate_scale, train) -> (moving, step records).
+    """The pure function (moving, key, view, rate_scale, train) -> (moving, record).
 
     windows: the examples are the pieces of one text, and batches hold windows of it at the phase of
     the epoch (feed/phases.py); of a model that carries something from batch to batch they read on
@@ -59,8 +66,9 @@ def make_chunk(
                 late = phases.chunk_phases(phase_key, moving.step, window=window, **drawn)
         step_keys = StepKeys(*(_streams(key, name, steps) for name in StepKeys._fields))
 
-        def body(moving: Moving, now: Any) -> Any:
-            rows, late, begins, key, number = now
+        def body(carry: Any, now: Any) -> Any:
+            moving, _ = carry
+            rows, late, begins, key = now
             if late is None:
                 batch = Arrays(*(jnp.take(each, rows, axis=0, mode="clip") for each in train))
             else:
@@ -71,9 +79,15 @@ def make_chunk(
                 first = model.begun(moving.model_state, batch_size)
                 state = trees.where(begins, first, moving.model_state)
                 moving = moving._replace(model_state=state)
-            return train_step(moving, batch, rate_scale, key, number % NORM_EVERY == 0)
+            moving, record = train_step(moving, batch, rate_scale, key)
+            return (moving, record.gradient), record.loss
 
-        return jax.lax.scan(body, moving, (indices, late, begins, step_keys, jnp.arange(num_steps)))
+        # The last gradient is carried out of the loop: a norm inside it would be one more reading
+        # of all gradients, and a conditional that reads them is not free either.
+        none_yet = jax.tree.map(jnp.zeros_like, moving.params)
+        every = indices, late, begins, step_keys
+        (moving, last), losses = jax.lax.scan(body, (moving, none_yet), every)
+        return moving, ChunkRecord(losses, optax.tree.norm(last))
 
     return chunk
 

@@ -34,11 +34,12 @@ class Data(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What a round reports: (steps,) of the batches, "split/metric" of the look after them, and
-    whether the lane was frozen before it. A call that does several stacks them: (rounds, ...)."""
+    """What a round reports: the losses of its batches, the norm of the last one's gradient,
+    "split/metric" of the look after them, and whether the lane was frozen before it. A call that
+    does several stacks them: (rounds, ...)."""
 
     losses: Float[Array, "*rounds steps"]
-    grad_norms: Float[Array, "*rounds steps"]
+    grad_norms: Float[Array, "*rounds"]
     metrics: dict[str, Float[Array, "*rounds"]]
     stopped: Bool[Array, "*rounds"]
 
@@ -120,7 +121,7 @@ def make_round(
             experiment,
             patience=patience,
         )
-        record = Record(steps.loss, steps.grad_norm, metrics, state.stopped)
+        record = Record(steps.losses, steps.grad_norm, metrics, state.stopped)
         if patience is None:
             return moved, record
         return trees.where(state.stopped, state, moved), record

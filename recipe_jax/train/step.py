@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from recipe_jax.optim import base as optim_base
 from recipe_jax.types import Arrays, Experiment, PyTree
@@ -29,19 +28,18 @@ class StepKeys(NamedTuple):
 
 
 class StepRecord(NamedTuple):
-    """What a training step reports: mean loss over the batch, and the norm of its gradient;
-    NaN at the steps where it was not asked for."""
+    """What a training step reports: the mean loss of the batch, and its gradient."""
 
     loss: Float[Array, ""]
-    grad_norm: Float[Array, ""]
+    gradient: PyTree
 
 
 def make_train_step(experiment: Experiment) -> Callable[..., tuple[Moving, StepRecord]]:
-    """The pure step (moving, batch, rate_scale, keys, with_norm) -> (moving, record).
+    """The pure step (moving, batch, rate_scale, keys) -> (moving, record).
 
-    keys: of the augmentation and of the model; with_norm: measure the gradient's norm at this step.
-    The objective's l2 enters as its gradient, l2 * weights, so the reported loss stays the loss of
-    the data. `rate_scale` and the schedule's height multiply the finished update.
+    keys: of the augmentation and of the model. The objective's l2 enters as its gradient,
+    l2 * weights, so the reported loss stays the loss of the data. `rate_scale` and the schedule's
+    height multiply the finished update.
     """
     model, objective, optimizer, schedule, augment = experiment
 
@@ -54,21 +52,18 @@ def make_train_step(experiment: Experiment) -> Callable[..., tuple[Moving, StepR
         batch: Arrays,
         rate_scale: Float[Array, ""],
         keys: StepKeys,
-        with_norm: bool | Bool[Array, ""] = True,
     ) -> tuple[Moving, StepRecord]:
         batch = Arrays(*augment(keys.augment, batch.inputs, batch.targets))
         (loss, model_state), grads = jax.value_and_grad(mean_loss, has_aux=True)(
             moving.params, moving.model_state, batch, keys.model
         )
-        # Of the gradient as it comes: what a conditional reads cannot be fused into the update.
-        norm = jax.lax.cond(with_norm, optax.tree.norm, lambda _: jnp.float32(jnp.nan), grads)
-        grads = _penalised(grads, moving.params, objective.l2)
-        updates, opt_state = optimizer.update(grads, moving.opt_state, moving.params)
+        penalised = _penalised(grads, moving.params, objective.l2)
+        updates, opt_state = optimizer.update(penalised, moving.opt_state, moving.params)
         height = schedule(moving.step) * rate_scale
         params = jax.tree.map(
             lambda w, u: w + jnp.asarray(height * u, w.dtype), moving.params, updates
         )
-        return Moving(moving.step + 1, params, model_state, opt_state), StepRecord(loss, norm)
+        return Moving(moving.step + 1, params, model_state, opt_state), StepRecord(loss, grads)
 
     return step
 
