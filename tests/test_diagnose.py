@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import recipe_jax
-from recipe_jax import diagnosis
+from recipe_jax.checks import _asking as asking
 from recipe_jax.probes import runs
 from recipe_jax.probes.facts import Facts, NotGiven
 from recipe_jax.types import Finding, Status, UserError
@@ -844,7 +844,7 @@ def test_a_healthy_program_is_left_in_peace(name):
 
 
 def test_every_check_has_a_sabotaged_case():
-    assert set(SABOTAGED) == {name for name, _ in diagnosis.questions()}
+    assert set(SABOTAGED) == {name for name, _ in asking.questions()}
 
 
 # --- The diagnosis ---------------------------------------------------------------------------
@@ -858,7 +858,7 @@ def finding(fault, status=Status.FAIL, certainty="exact", explains=()):
 
 
 def ranked(*findings):
-    return [(c.fault, [f.fault for f in c.explains]) for c in diagnosis.causes(findings)]
+    return [(c.fault, [f.fault for f in c.explains]) for c in asking.causes(findings)]
 
 
 def test_what_a_cause_explains_stands_under_it():
@@ -891,7 +891,7 @@ def test_failures_come_first_then_exact_ones_then_early_ones():
         finding("B2", certainty="statistical"),
         finding("C13"),
     ]
-    assert [c.fault for c in diagnosis.causes(given)] == ["C13", "E7", "B2", "E4", "A8"]
+    assert [c.fault for c in asking.causes(given)] == ["C13", "E7", "B2", "E4", "A8"]
 
 
 @pytest.fixture(scope="module")

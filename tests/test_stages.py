@@ -51,6 +51,12 @@ CONFIG = {
 STAGES = (data, skeleton, overfit, regularise, tune, squeeze, training)
 
 
+@pytest.fixture(autouse=True)
+def few_questions(monkeypatch):
+    """The questions about the program take seconds each time; test_examining.py asks them."""
+    monkeypatch.setattr(skeleton.examining, "examined", lambda context: iter(()))
+
+
 @functools.cache
 def task_of(kind="classification", count=200):
     draw = np.random.default_rng(0)

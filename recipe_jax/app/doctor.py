@@ -7,71 +7,20 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
-import optax
-
-from recipe_jax import assembly, writers
+from recipe_jax import writers
 from recipe_jax.app import drive
 from recipe_jax.app.console import STYLES, Console
 from recipe_jax.checks._catalogue import NAMES
 from recipe_jax.diagnosis import Diagnosis
-from recipe_jax.optim import base as optim_base
 from recipe_jax.program import Program
-from recipe_jax.train import settings
-from recipe_jax.types import Finding, Status, Task, UserError
+from recipe_jax.recipe import examining
+from recipe_jax.types import Finding, Status, UserError
 
 
 def of_config(config: Mapping[str, Any]) -> Program:
     """What this config would train, in the form that checks ask. The test split stays sealed."""
     task = drive.load_task(config)
-    objective = drive.make_objective(config, task)
-    train = dict(config["train"])
-    steps = settings.of_config(train, len(task.train.targets)).num_steps
-    static, numbers = assembly.split(config)
-    build = assembly.make_build(static, task.spec, steps)
-    built = build({name: jnp.float32(number) for name, number in numbers.items()})
-    model = built.model
-
-    def init(key: Any) -> dict[str, Any]:
-        params, model_state = model.init(key)
-        return {"params": params, "model_state": model_state}
-
-    def apply(variables: Any, inputs: Any, *, key: Any, train: bool) -> tuple[Any, Any]:
-        outputs, state = model.apply(
-            variables["params"],
-            model.begun(variables["model_state"], inputs.shape[0]),
-            inputs,
-            key=key,
-            train=train,
-        )
-        return outputs, {"params": variables["params"], "model_state": model.kept(state)}
-
-    def schedule(step: Any) -> Any:
-        """Height of the schedule, which multiplies finished updates."""
-        return jnp.asarray(built.schedule(step), jnp.float32)
-
-    penalty = optax.add_decayed_weights(objective.l2, mask=optim_base.decayed)
-    return Program(
-        init=init,
-        apply=apply,
-        loss=built.objective.loss,
-        optimizer=optax.chain(
-            penalty if objective.l2 else optax.identity(),
-            built.optimizer,
-            optax.scale_by_schedule(schedule),
-        ),
-        train=task.train.arrays,
-        validation=task.validation.arrays,
-        schedule=schedule,
-        num_steps=steps,
-        batch_size=int(train["batch_size"]),
-        augment=_augment(task, config, built.augment),
-        task=task.spec.kind,
-    )
-
-
-def _augment(task: Task, config: Mapping[str, Any], augment: Any) -> Any:
-    return None if config["augment"]["name"] == "none" else augment
+    return examining.program_of(config, task, drive.make_objective(config, task))
 
 
 def of_name(name: str) -> Program:

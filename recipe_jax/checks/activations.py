@@ -13,7 +13,7 @@ from recipe_jax.probes import trace
 from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
 from recipe_jax.types import Finding
 
-ROW = "SKEL14"
+ROW = "SKEL14 SKEL15"
 LOOKED = 256
 MANY, NEARLY_ALL = 0.4, 0.9
 SATURATED, SHARE = 5.0, 0.5

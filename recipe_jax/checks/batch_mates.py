@@ -11,7 +11,7 @@ from recipe_jax.probes import trace
 from recipe_jax.probes.facts import Facts, NotGiven, as_numpy, joined
 from recipe_jax.types import Finding
 
-ROW = "SKEL16"
+ROW = "SKEL10 SKEL17"
 CHECK = "batch_mates"
 ALIKE, LITTLE = 1e-4, 1e-2
 

@@ -36,14 +36,14 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     ratio = sizes[high] / max(sizes[low], 1e-30)
     told = f"Gradients (times weights) of {high} are {ratio:.3g} times those of {low}"
     if ratio < APART:
-        yield healthy("gradient_flow", f"{told}.", row="SKEL14", layers=sizes)
+        yield healthy("gradient_flow", f"{told}.", row="SKEL15", layers=sizes)
         return
     yield fault(
         "gradient_flow",
         "C10",
         f"{told}.",
         "Use ReLUs, scaled initial weights, normalisation or residual paths.",
-        row="SKEL14",
+        row="SKEL15",
         certainty="heuristic",
         warn=True,
         explains=("E2", "E11", "F8", "C8"),
@@ -80,7 +80,7 @@ def _growth(facts: Facts) -> Iterator[Finding]:
         "C10",
         f"Through {len(found)} layers signals change {ratio:.3g}-fold, {each:.3g}-fold in each.",
         "Scale initial weights by one over the root of what goes in, or normalise.",
-        row="SKEL14",
+        row="SKEL15",
         certainty="heuristic",
         warn=True,
         explains=("C2", "C3", "E1", "E2", "E11", "F8", "G1", "C8", "C9"),

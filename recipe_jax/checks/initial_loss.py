@@ -123,14 +123,14 @@ def _prior(facts: Facts, outputs: np.ndarray) -> Iterator[Finding]:
         far = saved > max(1.5, np.log(max(2, meaning.classes)))
         bad = far or (uneven and saved > PRIOR)
     if not bad:
-        yield healthy("initial_bias", f"{told}.", row=ROW)
+        yield healthy("initial_bias", f"{told}.", row="SKEL2")
         return
     yield fault(
         "initial_bias",
         "C3",
         f"{told}.",
         "Begin the last bias at the log frequencies, or at the mean of the targets.",
-        row=ROW,
+        row="SKEL2",
         certainty="heuristic",
         warn=not far,
         explains=("E11", "E2", "E1", "F8", "A11", "C9"),
@@ -165,7 +165,7 @@ def _weights(facts: Facts) -> Iterator[Finding]:
         f"{', '.join(little[:3])} begin so small that what comes out is {min(sizes.values()):.2g} "
         "times what goes in.",
         "Scale the weights by one over the root of what goes in (LeCun, He).",
-        row="SKEL13",
+        row="SKEL3",
         certainty="heuristic",
         warn=True,
         explains=("F8", "E2", "E11", "C10", "C9", "C7", "E5"),

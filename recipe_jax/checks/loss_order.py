@@ -11,7 +11,7 @@ from recipe_jax.probes import by_loss
 from recipe_jax.probes.facts import Facts, as_numpy
 from recipe_jax.types import Finding
 
-ROW = "SKEL2"
+ROW = "SKEL12"
 CERTAIN_ENOUGH, RIGHT = 0.55, 0.8
 WEIGHTS = 50.0
 

@@ -12,7 +12,7 @@ from recipe_jax.probes.meaning import Meaning
 from recipe_jax.types import Finding
 
 CHECK = "loss_reading"
-ROW = "SKEL2"
+ROW = "SKEL12"
 
 
 def diagnose(facts: Facts) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from recipe_jax.probes import trace
 from recipe_jax.probes.facts import Crashed, Facts, NotGiven, as_numpy
 from recipe_jax.types import Finding
 
-ROW = "SKEL2"
+ROW = "SKEL12"
 CHECK = "loss_reduction"
 
 

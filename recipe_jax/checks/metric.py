@@ -9,7 +9,7 @@ from recipe_jax.checks._telling import fault, healthy
 from recipe_jax.probes.facts import Facts, guarded
 from recipe_jax.types import Finding
 
-ROW = "SKEL17"
+ROW = "SKEL11"
 COUNT = 45
 """Not a multiple of usual batch sizes: the last batch of an evaluation is smaller."""
 

@@ -12,7 +12,7 @@ from recipe_jax.probes import trace
 from recipe_jax.probes.facts import Facts, NotGiven, as_numpy, is_float, joined
 from recipe_jax.types import Finding
 
-ROW = "SKEL16"
+ROW = "SKEL17"
 RANDOM = ("random_bits", "threefry2x32", "random_wrap", "random_fold_in", "random_seed")
 RATE, FAR = 0.6, 0.85
 

@@ -12,7 +12,7 @@ from recipe_jax.probes import trace
 from recipe_jax.probes.facts import Facts, NotGiven, as_numpy, joined
 from recipe_jax.types import Finding
 
-ROW = "SKEL18"
+ROW = "SKEL12 SKEL14"
 MOST_NUMBERS, MOST_COLUMNS = 64, 16
 
 
@@ -131,7 +131,7 @@ def _indices(facts: Facts) -> Iterator[Finding]:
         "G6",
         f"The model reads {out[0]}: out of bounds, JAX gives another row, or NaN, and no error.",
         "Make the table as large as the highest number, or check the numbers.",
-        row="SKEL4",
+        row="SKEL12 SKEL14",
         explains=("G1", "F8", "C12", "C13", "A7", "A2"),
     )
 
@@ -168,7 +168,7 @@ def _merged(facts: Facts) -> Iterator[Finding]:
             f"The numbers from {first} to {used[-1]}{where} give the same outputs: they are taken "
             "for one.",
             "Make the table as large as the highest number, and do not clip.",
-            row="SKEL4",
+            row="SKEL12 SKEL14",
             explains=("F8", "C12", "C13", "A2", "E11"),
         )
         return
@@ -190,7 +190,7 @@ def _eight_bits(facts: Facts) -> Iterator[Finding]:
                     "B10",
                     f"The model computes ({step.name}) in {kind}, which wraps around.",
                     "Convert inputs to float32 first.",
-                    row="SKEL4",
+                    row="SKEL12 SKEL14",
                     explains=("F8", "A9"),
                 )
                 return

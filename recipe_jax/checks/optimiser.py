@@ -12,7 +12,7 @@ from recipe_jax.probes.facts import Facts, NotGiven, guarded, is_float
 from recipe_jax.probes.outcomes import LEAST_SKILL
 from recipe_jax.types import Finding
 
-ROW = "SKEL18"
+ROW = "SKEL16"
 LENGTH, ALONE = 130, 5
 TIGHT, OFTEN = 0.1, 0.9
 MOST_WORK = 3e8
@@ -177,18 +177,18 @@ def _clipping(facts: Facts, response: Response) -> Iterator[Finding]:
     often = float(np.mean(norms > 1.01 * limit))
     middle = limit / max(float(np.median(norms[np.isfinite(norms)])), 1e-30)
     if factor > 0.9:
-        yield healthy("clipping", "Updates are proportional to gradients.", row=ROW)
+        yield healthy("clipping", "Updates are proportional to gradients.", row="FIT7")
         return
     told = f"Gradients are clipped to {limit:.3g}; {percent(often)} of all steps are beyond that"
     if often < OFTEN or middle > TIGHT:
-        yield healthy("clipping", f"{told}.", row=ROW)
+        yield healthy("clipping", f"{told}.", row="FIT7")
         return
     yield fault(
         "clipping",
         "E4",
         f"{told}, by a factor of {1 / middle:.0f}: the limit is the rate.",
         "Raise the limit to what gradients usually measure.",
-        row=ROW,
+        row="FIT7",
         certainty="heuristic",
         warn=True,
         explains=("E2", "E11", "F8"),
@@ -215,7 +215,7 @@ def _one_size(facts: Facts) -> Iterator[Finding]:
         "weights: they are clipped to that, and "
         + ("nothing is learnt." if crawls else "a larger limit learns more."),
         "Raise the limit, or clip gradients before the optimiser, not updates after it.",
-        row=ROW,
+        row="FIT7",
         certainty="heuristic",
         warn=not crawls,
         explains=("E2", "E11", "F8"),
@@ -264,7 +264,7 @@ def _epsilon(facts: Facts, response: Response) -> Iterator[Finding]:
             f"{told}, yet updates are proportional to gradients: they are clipped to less than "
             "epsilon.",
             "Raise the limit to what gradients usually measure.",
-            row=ROW,
+            row="FIT7",
             certainty="heuristic",
             warn=True,
             explains=("E2", "E11", "F8"),
@@ -293,14 +293,14 @@ def _decay(facts: Facts, response: Response) -> Iterator[Finding]:
         f"{percent(response.shrink)} of them a step"
     )
     if response.decay < 1 and response.shrink < 0.02:
-        yield healthy("decay", f"{told}.", row=ROW)
+        yield healthy("decay", f"{told}.", row="REG7")
         return
     yield fault(
         "decay",
         "E5",
         f"{told}.",
         "Lower weight_decay to 0.1 or less, and leave biases and norms out.",
-        row=ROW,
+        row="REG7",
         certainty="heuristic",
         warn=response.shrink < 0.1,
         explains=("F8", "E1", "E2", "E11", "C9", "C10", "E7"),

@@ -9,7 +9,7 @@ from recipe_jax.checks.loss_reading import what_it_reads
 from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
 from recipe_jax.types import Finding
 
-ROW = "SKEL4"
+ROW = "SKEL13"
 CHECK = "output_range"
 NARROW = 3.0
 """Logits that differ by less cannot be sure of anything."""

@@ -12,7 +12,7 @@ from recipe_jax.probes import trace
 from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
 from recipe_jax.types import Finding
 
-ROW = "SKEL14"
+ROW = "SKEL15"
 CHECK = "gradient_reaches"
 BATCHES = 3
 STEPS = ("round", "floor", "ceil", "sign", "argmax", "argmin", "nextafter")

@@ -10,7 +10,7 @@ from recipe_jax.probes.outcomes import LEAST_SKILL, interval, until
 from recipe_jax.probes.runs import FACTORS, Lane
 from recipe_jax.types import Finding
 
-ROW = "OPT2"
+ROW = "FIT6 DIAG3"
 CHECK = "learning_rate"
 LOST, WON, FALL = 0.5, 0.9, 0.3
 TINY, HUGE = 1e-5, 0.3

@@ -10,7 +10,7 @@ from recipe_jax.checks._telling import fault, healthy
 from recipe_jax.probes.facts import Facts, as_numpy, guarded
 from recipe_jax.types import Finding
 
-ROW = "SKEL17"
+ROW = "ENV4"
 MANY = 16
 
 
@@ -64,7 +64,7 @@ def _twins(facts: Facts) -> Iterator[Finding]:
                 "G5",
                 f"{name} and {seen[digest]} begin with the same random numbers.",
                 "Split the key: one for every layer.",
-                row="SKEL13",
+                row="SKEL3",
                 warn=True,
             )
             return
@@ -90,6 +90,6 @@ def _compiled(facts: Facts) -> Iterator[Finding]:
             "G8",
             "Every call of step compiles it again.",
             "Pass what changes as arrays, and keep shapes and types.",
-            row=ROW,
+            row="SKEL18",
             warn=True,
         )

@@ -11,7 +11,7 @@ from recipe_jax.checks._telling import fault, healthy, percent
 from recipe_jax.probes.facts import Facts, NotGiven, guarded, is_float
 from recipe_jax.types import Finding
 
-ROW = "OPT3"
+ROW = "FIT5"
 CHECK = "schedule"
 MOST = 5000
 EARLY = 0.9
@@ -135,7 +135,7 @@ def _length(facts: Facts) -> Iterator[Finding]:
             "E11",
             f"A batch has {size} of {count} examples.",
             "Take 16 to 256 examples a batch.",
-            row="OPT5",
+            row="FIT8",
             certainty="heuristic",
             warn=True,
             explains=("F8", "E2", "E1"),
@@ -146,14 +146,14 @@ def _length(facts: Facts) -> Iterator[Finding]:
     told = f"{steps} steps are {epochs:.3g} epochs"
     gained = _more(facts)
     if gained is None or (gained < 0.15 and epochs >= 1):
-        yield healthy("training_length", f"{told}.", row="OPT10")
+        yield healthy("training_length", f"{told}.", row="FIT9")
         return
     yield fault(
         "training_length",
         "E11",
         f"{told}; going on as long again changes skill by {gained:+.2f}.",
         "Train for longer.",
-        row="OPT10",
+        row="FIT9",
         # By the loss alone a skill has no unit.
         certainty="statistical" if gained > 0.3 and not facts.judged_by_loss else "heuristic",
         warn=gained <= 0.3 or facts.judged_by_loss,

@@ -8,7 +8,7 @@ from recipe_jax.checks._telling import fault, healthy
 from recipe_jax.probes.facts import Facts, as_numpy
 from recipe_jax.types import Finding
 
-ROW = "SKEL13"
+ROW = "SKEL3"
 ALIKE = 1e-6
 
 

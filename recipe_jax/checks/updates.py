@@ -13,7 +13,7 @@ from recipe_jax.probes import runs
 from recipe_jax.probes.facts import Facts, as_numpy
 from recipe_jax.types import Finding
 
-ROW = "SKEL18"
+ROW = "SKEL16"
 FIRST = 15
 UPHILL, FAR_UPHILL, FEW_NUMBERS = -0.1, -0.3, 32
 SELDOM = 0.5
@@ -97,14 +97,14 @@ def _rounding(facts: Facts, lane: runs.Lane, low: list[bool]) -> Iterator[Findin
     share = _kept(facts, lane, low)
     told = f"Of weights of low precision {percent(share)} changed in {lane.looks[1]} steps"
     if share > KEPT:
-        yield healthy("rounding", f"{told}.", row="SKEL18")
+        yield healthy("rounding", f"{told}.", row="SKEL16")
         return
     yield fault(
         "rounding",
         "G2",
         f"{told}: updates are smaller than their last digit.",
         "Keep weights in float32, and compute in low precision only.",
-        row="SKEL18",
+        row="SKEL16",
         certainty="statistical",
         explains=("E2", "E7", "E11", "F8", "E6"),
     )
@@ -221,7 +221,7 @@ def _own_step(facts: Facts) -> Iterator[Finding]:
             "D9",
             f"The loss that step reports is {extra:.3g} more than that of outputs and targets.",
             "Lower what is added to the loss: it should be a small part of it.",
-            row="SKEL2",
+            row="SKEL12",
             certainty="heuristic",
             warn=True,
             explains=("E5", "F8", "E11", "E2", "C9", "E10"),

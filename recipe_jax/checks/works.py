@@ -6,7 +6,7 @@ from recipe_jax.checks._telling import fault, healthy
 from recipe_jax.probes.facts import Facts
 from recipe_jax.types import Finding
 
-ROW = "SKEL11"
+ROW = "SKEL20"
 
 
 def diagnose(facts: Facts) -> Iterator[Finding]:

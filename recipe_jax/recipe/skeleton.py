@@ -14,7 +14,7 @@ from recipe_jax.checks import (
     overfit_one_batch,
 )
 from recipe_jax.checks.data_audit import label_text
-from recipe_jax.recipe import text
+from recipe_jax.recipe import examining, text
 from recipe_jax.recipe.base import Context, Planned, Stage, best
 from recipe_jax.train import settings
 from recipe_jax.types import Decision, Finding, Outputs, Result, Split, Trials
@@ -34,7 +34,7 @@ HEART_STEPS = 500
 
 
 def run(context: Context) -> Stage:
-    """SKEL1, 2, 5, 6, 11, 19. Regularisers and augmentation are off in all of it."""
+    """SKEL1 to SKEL20. Regularisers and augmentation are off in all that is trained."""
     task, quiet = context.task, context.quiet
     seeds = range(context.recipe.seeds)
     plain = [context.trial(seed, quiet) for seed in seeds]
@@ -115,6 +115,7 @@ def run(context: Context) -> Stage:
     yield baselines.examine(
         found, score, context.objective, losses=losses, count=len(task.validation.targets)
     )
+    yield from examining.examined(context)
     return Decision(
         summary=f"The pipeline holds; as configured the network reaches a validation "
         f"{context.objective.score.metric} of {score:.4g}."
