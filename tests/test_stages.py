@@ -593,7 +593,8 @@ def test_a_ladder_that_harms_or_diverges():
 
 def test_regularise_pairs_every_change_over_the_same_seeds():
     fake, decision = driven(regularise)
-    request, scores = fake.requests
+    curve, request, scores = fake.requests
+    assert {trial.num_examples for trial in curve.trials} == {15, 30, 60, 120}
     assert scores.split == "validation" and len(scores.results) == len(request.trials)
     by_change = [request.trials[i : i + 3] for i in range(0, 21, 3)]
     assert {tuple(trial.seed for trial in each) for each in by_change} == {(100, 101, 102)}
@@ -624,7 +625,8 @@ def test_regularise_gives_up_where_everything_diverges():
 def test_nothing_to_regularise_with(monkeypatch):
     monkeypatch.setattr(regularise, "STRENGTHS", {"model.dropout": (0.1, 0.3)})
     fake, decision = driven(regularise, context_of(model={"name": "linear"}))
-    assert fake.requests == [] and fake.of("regularisers").status == Status.SKIP
+    assert [each.label for each in fake.requests] == ["learning curve"]
+    assert fake.of("regularisers").status == Status.SKIP
     assert decision.settings == {}
 
 

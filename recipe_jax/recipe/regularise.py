@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from recipe_jax.recipe import deciding
+from recipe_jax.recipe import deciding, learning_curve
 from recipe_jax.recipe.base import Context, Planned, Stage
 from recipe_jax.recipe.deciding import Change, Decided
 from recipe_jax.types import Decision, Finding, Status
@@ -16,7 +16,9 @@ STRENGTHS = {
 
 
 def run(context: Context) -> Stage:
-    """REG6, REG7, REG11: every strength against none, then what helped alone together."""
+    """REG1: what more data would bring. REG6, REG7, REG11: every strength against none, then what
+    helped alone together."""
+    yield (yield from learning_curve.measured(context))
     names = [path for path in STRENGTHS if context.setting(path) is not None]
     changes = [
         Change(f"{path} {strength:g}", {path: strength})
@@ -61,9 +63,11 @@ def run(context: Context) -> Stage:
 
 
 def planned(context: Context) -> list[Planned]:
-    """No change and every change, over the seeds."""
+    """The learning curve; no change and every change, over the seeds."""
     changes = sum(len(STRENGTHS[p]) for p in STRENGTHS if context.setting(p) is not None)
-    return [Planned((1 + changes) * context.recipe.seeds, context.epochs, 1)]
+    seeds = context.recipe.seeds
+    curve = Planned(len(learning_curve.PARTS) * seeds, context.epochs, 0)
+    return [curve, Planned((1 + changes) * seeds, context.epochs, 1)]
 
 
 def _best_of_each(decided: Decided) -> Sequence[Change]:

@@ -1,4 +1,4 @@
-"""What each regulariser changed, with its interval."""
+"""What each change brought, with its interval; what more data would bring."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,52 @@ import numpy as np
 import plotly.graph_objects as go
 
 from recipe_jax.report.figures import _style
+
+
+def learning_curve(evidence: Mapping[str, Any]) -> go.Figure:
+    """The score over the number of training examples, and where the curve leads."""
+    sizes, metric = list(evidence["sizes"]), evidence.get("metric", "score")
+    scores = _style.array(evidence["scores"])
+    traces = _style.band(sizes, scores.T, name="measured, median of seeds", colour=_style.BLUE)
+    traces.append(
+        _style.dots(
+            np.repeat(sizes, scores.shape[1]).tolist(),
+            _style.listed(scores.ravel()),
+            name="each seed",
+            colour=_style.BLUE,
+            marker={"size": 5, "opacity": 0.5},
+        )
+    )
+    if evidence.get("twice"):
+        expected = evidence["expected"]
+        traces.append(
+            go.Scatter(
+                x=[sizes[-1], evidence["twice"]],
+                y=[float(np.nanmean(scores[-1])), expected],
+                error_y={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [0, evidence["high"] - expected],
+                    "arrayminus": [0, expected - evidence["low"]],
+                    "color": _style.ORANGE,
+                },
+                mode="lines+markers",
+                line={"color": _style.ORANGE, "width": 2, "dash": "dash"},
+                name="expected of twice the data",
+            )
+        )
+    places = [*sizes, *([evidence["twice"]] if evidence.get("twice") else [])]
+    return _style.frame(
+        *traces,
+        caption=f"Validation {metric} over the number of training examples",
+        x_title="training examples",
+        xaxis={"type": "log", "tickvals": places, "ticktext": [f"{n:,}" for n in places]},
+    )
+
+
+def regularisers_together(evidence: Mapping[str, Any]) -> go.Figure:
+    """What the kept ones bring together, beside the best of them alone."""
+    return regularisers(evidence)
 
 
 def regularisers(evidence: Mapping[str, Any]) -> go.Figure:
@@ -56,7 +102,8 @@ def regularisers(evidence: Mapping[str, Any]) -> go.Figure:
                 hovertemplate="%{x:+.4g}<extra></extra>",
             )
         )
-    seeds = f", paired over {evidence['seeds']} seeds" if evidence.get("seeds") else ""
+    counts = sorted({*np.atleast_1d(evidence.get("seeds") or [])})
+    seeds = f", over {' to '.join(str(n) for n in counts)} seeds and all examples" if counts else ""
     return _style.frame(
         *traces,
         caption=f"Change of {evidence.get('metric', 'the score')}{seeds}, with its interval",
