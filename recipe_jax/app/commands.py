@@ -31,9 +31,10 @@ def run(argv: Sequence[str]) -> int:
     """The whole recipe on one config: from a look at the data to the last percent."""
     if _helped(run, argv, _train_flags):
         return 0
-    from recipe_jax.recipe import data, overfit, regularise, skeleton, squeeze, tune
+    from recipe_jax.recipe import data, diagnose, overfit, regularise, skeleton, squeeze, tune
 
-    return _trained(run, (data, skeleton, overfit, regularise, tune, squeeze), argv)
+    stages = (data, skeleton, overfit, regularise, tune, squeeze, diagnose)
+    return _trained(run, stages, argv)
 
 
 def train(argv: Sequence[str]) -> int:

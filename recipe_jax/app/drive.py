@@ -6,6 +6,7 @@ checkpoints, so it comes to the same place, finds the same, and goes on from the
 
 import errno
 import pathlib
+import shlex
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -76,7 +77,7 @@ def execute(
     objective = make_objective(config, task)
     # What does not fit the task is refused before a file is written.
     jax.eval_shape(assembly.of_config(config, task.spec).model.init, jax.random.key(0))
-    context = make_context(config, task, objective)
+    context = make_context(config, task, objective)._replace(command=_command(what, argv))
     record = _record(what, config=config, overrides=overrides, argv=argv, task=task, stages=stages)
     searches = any(getattr(stage, "SEARCHES", False) for stage in stages)
     varied = context.varied if searches else frozenset()
@@ -205,6 +206,16 @@ def make_context(config: Mapping[str, Any], task: Task, objective: Objective) ->
     return Context(task, config, objective, Recipe(**config["recipe"]), search, prune, {}, ())
 
 
+def _command(what: str, argv: Sequence[str]) -> str:
+    """The command with its config, as a person would type it again."""
+    for place, word in enumerate(argv):
+        flag, _, path = word.lstrip("-").partition("=")
+        if word.startswith("-") and flag == "config":
+            path = path or (argv[place + 1] if place + 1 < len(argv) else "")
+            return f"python -m experiments.{what} --config {shlex.quote(path)}"
+    return f"python -m experiments.{what}"
+
+
 def _is_complete(place: Workdir) -> bool:
     """The run came to its end, and all that it wrote is still there; else it is replayed."""
     if place.record["status"] not in ("done", "gate closed"):
@@ -244,8 +255,11 @@ class _Run:
         record["stages"] = [dict(stage) for stage in record["stages"]]
         self.place.save()
         began = time.monotonic()
-        closed = False
+        closed = ended = False
+        last = [stage for stage in stages if not getattr(stage, "ALWAYS", False)][-1]
         for number, stage in enumerate(stages):
+            if closed and not getattr(stage, "ALWAYS", False):
+                continue
             told, stage_began = record["stages"][number], time.monotonic()
             told["state"] = "running"
             steps = record["plan"]["stages"][number]["lane_steps"]
@@ -263,21 +277,19 @@ class _Run:
             writers.write_trials_csv(self.place.path / "trials.csv", self.lanes.trial_rows)
             if self.signals.received:
                 self.signals.leave()
-            closed = any(f.status is Status.FAIL for f in found) and not context.recipe.force
-            if closed:
-                told["state"] = "gate closed"
-                break
+            ended |= stage is last
+            if any(f.status is Status.FAIL for f in found) and not context.recipe.force:
+                closed, told["state"] = True, "gate closed"
         written = [*WRITTEN]
         self.lanes.metrics.close()
         writers.rebuild_tensorboard(self.place.path)
         final = [result for result in self.results if result.weights is not None]
-        reached_the_end = number == len(stages) - 1
-        if final and (reached_the_end or not closed):
+        if final and (ended or not closed):
             export.save_model(self.place.path / "model", self.task, self.config, final)
             written += [f"model/{name}" for name in export.FILES]
         if closed:
             more = ", or go on: the same command with --config.recipe.force"
-            way = "mend this" if reached_the_end else "mend this" + more
+            way = "mend this" if ended else "mend this" + more
             self.console.line(f"  The gate is closed: {way}.", "red")
         code = GATE_CLOSED if closed else DONE
         record |= {

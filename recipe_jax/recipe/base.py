@@ -34,7 +34,10 @@ killed run goes on.
 
 
 class Context(NamedTuple):
-    """What a stage knows: the data, the completed config, and what the stages before it decided."""
+    """What a stage knows: the data, the completed config, and what the stages before it decided.
+
+    command: what a person types to run this config.
+    """
 
     task: Task
     config: Mapping[str, Any]
@@ -44,6 +47,7 @@ class Context(NamedTuple):
     prune: Prune
     carried: Mapping[str, Any]
     findings: Sequence[Finding]
+    command: str = "python -m experiments.run"
 
     @property
     def epochs(self) -> int:

@@ -100,7 +100,7 @@ def _twice(sizes: np.ndarray, errors: np.ndarray) -> float:
         # As many sizes as numbers to fit leave no covariance, and none is asked for.
         warnings.simplefilter("ignore", optimize.OptimizeWarning)
         try:
-            (floor, scale, slope), _ = optimize.curve_fit(
+            (_, scale, slope), _ = optimize.curve_fit(
                 law,
                 relative,
                 errors,

@@ -1,0 +1,239 @@
+"""Stage diagnose: one verdict from all that was found, and what to try next."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from recipe_jax.recipe.base import Context, Planned, Stage
+from recipe_jax.types import Decision, Finding, Status
+
+EXPECTS = "The curves say what holds the score back, and which change would pay most."
+ALWAYS = True
+"""Also after a gate has closed."""
+NEXT = 3
+LATE = 0.2
+"""The last part of a run, where a loss that still falls says that it ended too early."""
+FALLING = 0.02
+"""Of all that the loss fell: what it falls by in the last part of a run that ended too early."""
+
+REMEDIES = {
+    "not learning": "Begin with the first cause that stage skeleton names.",
+    "rate too high": "Lower the rate: it sets what all other settings are worth.",
+    "rate too low or too short": "Let it go on, or raise the rate: the loss is still falling.",
+    "under-fitting": "More layers, more units, less dropout, less decay.",
+    "over-fitting": "More data, augmentation, a regulariser, a smaller model.",
+    "healthy": "What is left is worth little: more data, or another kind of model.",
+}
+
+
+class Step(NamedTuple):
+    """Something to try: why, what it is worth in the score (measured or extrapolated, more is
+    better), and the settings that do it."""
+
+    name: str
+    gain: float
+    settings: Mapping[str, Any]
+    measured: bool = True
+
+
+def run(context: Context) -> Stage:
+    """DIAG1, DIAG2, DIAG3: nothing is trained."""
+    found = {each.check: each.evidence for each in context.findings if each.evidence}
+    if "curves" not in found or "test_score" not in found:
+        yield _stopped(context)
+        return Decision(summary="Mend the first finding that failed; the rest rests on it.")
+    verdict, told, evidence = judged(context, found)
+    steps = sorted(candidates(context, found, verdict), key=lambda each: -each.gain)[:NEXT]
+    metric = context.objective.score.metric
+    yield Finding(
+        check="verdict",
+        row="DIAG1 DIAG2 DIAG3",
+        status=Status.PASS if verdict == "healthy" else Status.WARN,
+        summary=f"{verdict[0].upper()}{verdict[1:]}: {told}",
+        remedy="" if verdict == "healthy" else REMEDIES[verdict],
+        evidence=evidence
+        | {
+            "verdict": verdict,
+            "metric": metric,
+            "next": [
+                {
+                    "name": each.name,
+                    "gain": each.gain,
+                    "measured": each.measured,
+                    "command": command(context, each.settings),
+                }
+                for each in steps
+            ],
+        },
+    )
+    first = f" Next: {steps[0].name} ({steps[0].gain:+.3g} {metric})." if steps else ""
+    return Decision(summary=f"{verdict[0].upper()}{verdict[1:]}. {REMEDIES[verdict]}{first}")
+
+
+def planned(context: Context) -> list[Planned]:
+    """Nothing is trained."""
+    return []
+
+
+def _stopped(context: Context) -> Finding:
+    """Where a gate closed before the end: what closed it."""
+    failed = [each for each in context.findings if each.status == Status.FAIL]
+    common: dict[str, Any] = {"check": "verdict", "row": "SKEL20 DIAG1 DIAG2 DIAG3"}
+    if not failed:
+        return Finding(status=Status.SKIP, summary="No model was trained to the end.", **common)
+    first = next((each for each in failed if each.check == "first_cause"), failed[0])
+    return Finding(
+        status=Status.WARN,
+        summary=f"Stopped: {first.summary}",
+        fault=first.fault,
+        remedy=first.remedy,
+        **common,
+    )
+
+
+def judged(context: Context, found: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """(verdict, why, numbers). Scores are skills here: 0 for the best constant, 1 for perfect."""
+    curves, test = found["curves"], found["test_score"]
+    constant = float(test["baselines"]["scores"][0])
+    best = _best_looks(context, curves)
+    train, held = (
+        float(np.nanmean(np.asarray(curves[f"{split}_score"])[best]))
+        for split in ("train", "validation")
+    )
+    skills = [_skill(context, score, constant) for score in (train, held)]
+    error = abs(float(test["high"]) - float(test["low"])) / 3.92
+    error *= np.sqrt(test["count"] / len(context.task.validation.targets))
+    noise = error / max(abs(_perfect(context) - constant), 1e-12)
+    late, swings = _lately(np.asarray(curves["validation_loss"], float), best[1])
+    evidence = {
+        "train": train,
+        "validation": held,
+        "constant": constant,
+        "train_skill": skills[0],
+        "validation_skill": skills[1],
+        "noise": noise,
+        "falling": late,
+        "swings": swings,
+    }
+    told = f"training {train:.4g}, validation {held:.4g}, a constant {constant:.4g}"
+    gap, missing = skills[0] - skills[1], 1.0 - skills[0]
+    diverged = not np.isfinite(np.asarray(curves["validation_loss"], float)[:, 1:]).any(1).all()
+    if skills[1] <= 2 * noise:
+        return "not learning", f"{told}: no better than that constant.", evidence
+    if diverged or swings > 0.5:
+        return "rate too high", f"{told}; the loss jumps or diverges.", evidence
+    if late > FALLING:
+        return (
+            "rate too low or too short",
+            f"{told}; in its last part the validation loss still fell by {late:.0%} of all.",
+            evidence,
+        )
+    if gap > 2 * noise and gap > 0.25 * max(missing, noise):
+        return "over-fitting", f"{told}: what is learnt by heart does not carry over.", evidence
+    if missing > 0.05 and _larger_helps(context, found):
+        return "under-fitting", f"{told}: a larger model did better on both.", evidence
+    return "healthy", f"{told}; nothing holds the score back that was looked for.", evidence
+
+
+def candidates(context: Context, found: Mapping[str, Any], verdict: str) -> Iterator[Step]:
+    """What might be tried next, and what it would bring by the measurements that there are."""
+    sign = context.objective.score.sign()
+    curves = found["curves"]
+    if verdict == "rate too low or too short":
+        scores = sign * np.nanmean(np.asarray(curves["validation_score"], float), 0)
+        part = max(1, round(LATE * len(scores)))
+        epochs = 2 * context.config["train"]["epochs"]
+        gain = float(scores[-1] - scores[-1 - part])
+        yield Step("twice the epochs", gain, {"train.epochs": epochs}, measured=False)
+    if verdict == "rate too high" and context.setting("optim.learning_rate") is not None:
+        rate = float(f"{context.setting('optim.learning_rate') / 3:.3g}")
+        yield Step("a third of the rate", 0.0, {"optim.learning_rate": rate}, measured=False)
+    tried = found.get("regularisers")
+    if tried:
+        at = int(np.argmax(tried["difference"]))
+        path, _, strength = tried["names"][at].rpartition(" ")
+        if tried["difference"][at] > 0 and not tried["kept"][at]:
+            name = f"{tried['names'][at]} with more seeds, which was left undecided"
+            settings = {path: float(strength), "recipe.seeds": 4 * context.recipe.seeds}
+            yield Step(name, float(tried["difference"][at]), settings)
+    ladder = found.get("model_ladder")
+    if ladder and context.setting("model.width") is not None:
+        scores = sign * np.nanmean(np.asarray(ladder["validation_score"], float), 1)
+        gain = float(scores[-1] - scores[ladder["chosen"]])
+        width = 2 * int(context.setting("model.width"))
+        yield Step("twice the units", gain, {"model.width": width}, measured=False)
+    curve = found.get("learning_curve")
+    fraction = context.config["data"].get("fraction", 1.0)
+    if curve and curve.get("gain") and fraction < 1.0:
+        gain = float(curve["gain"])
+        yield Step("all of the data", gain, {"data.fraction": 1.0}, measured=False)
+    if context.config["augment"]["name"] == "none" and context.task.modality == "image":
+        strength = 0.5 * max(0.0, float(curve["gain"])) if curve and curve.get("gain") else 0.0
+        yield Step("shifted images", strength, {"augment.name": "shift"}, measured=False)
+    several = found.get("seed_ensemble")
+    if several and len(several["scores"]) > 2:
+        scores = sign * np.asarray(several["scores"], float)
+        gain = float(scores[-1] - scores[len(scores) // 2])
+        members = 2 * context.recipe.members
+        yield Step("twice the members", gain, {"recipe.members": members}, measured=False)
+    search = found.get("search")
+    if search and not context.search.complete:
+        scores = sign * np.asarray([np.nan if s is None else s for s in search["scores"]], float)
+        half = np.nanmax(scores[: max(1, len(scores) // 2)])
+        gain = float(np.nanmax(scores) - half)
+        trials = 4 * context.search.trials
+        yield Step("a longer search", gain, {"search.trials": trials}, measured=False)
+
+
+def command(context: Context, settings: Mapping[str, Any]) -> str:
+    """What to paste: the run's own command with these settings, in a workdir of its own."""
+    words = [
+        f"--config.{path}={value:g}" if isinstance(value, float) else f"--config.{path}={value}"
+        for path, value in settings.items()
+    ]
+    return " ".join([context.command, *words])
+
+
+def _perfect(context: Context) -> float:
+    return 1.0 if context.objective.score.maximise else 0.0
+
+
+def _skill(context: Context, score: float, constant: float) -> float:
+    span = _perfect(context) - constant
+    return (score - constant) / span if span else 0.0
+
+
+def _best_looks(context: Context, curves: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """(members, looks) at which the validation score was best."""
+    scores = context.objective.score.sign() * np.asarray(curves["validation_score"], float)
+    looks = np.where(np.isfinite(scores), scores, -np.inf).argmax(1)
+    return np.arange(len(scores)), looks
+
+
+def _lately(losses: np.ndarray, best: np.ndarray) -> tuple[float, float]:
+    """(share of its fall that the median loss made in its last part; how far the loss swings up
+    between looks in the second half, as a share of its fall). losses: (members, looks)."""
+    middle = np.median(losses, 0)
+    if not np.isfinite(middle).all():
+        return 0.0, 1.0
+    fell = float(middle[0] - middle.min())
+    if not fell > 0:
+        return 0.0, 1.0
+    part = max(1, round(LATE * len(middle)))
+    ended_early = np.median(best) >= losses.shape[1] - 1 - part
+    late = float(middle[-1 - part] - middle[-1]) / fell if ended_early else 0.0
+    rises = np.diff(middle[len(middle) // 2 :])
+    return late, float(max(0.0, rises.max(initial=0.0))) / fell
+
+
+def _larger_helps(context: Context, found: Mapping[str, Any]) -> bool:
+    """Whether the ladder's largest rung was the best on validation, beyond its seeds' error."""
+    ladder = found.get("model_ladder")
+    if not ladder:
+        return False
+    sign = context.objective.score.sign()
+    scores = sign * np.asarray(ladder["validation_score"], float)
+    means = scores.mean(1)
+    error = scores[-1].std(ddof=1) / np.sqrt(scores.shape[1]) if scores.shape[1] > 1 else 0.0
+    return bool(means[-1] >= means.max() and means[-1] > means[:-1].max() + error)

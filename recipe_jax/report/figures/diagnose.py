@@ -1,0 +1,26 @@
+"""What to try next, each as a command to paste."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import markupsafe
+
+from recipe_jax.report.figures import _style
+
+
+def verdict(evidence: Mapping[str, Any]) -> markupsafe.Markup | None:
+    """The next steps, best first: what each is worth, and how to take it."""
+    steps = evidence.get("next")
+    if not steps:
+        return None
+    rows = markupsafe.Markup("").join(
+        markupsafe.Markup("<li><b>{}</b>, {} {} of {}<pre><code>{}</code></pre></li>").format(
+            _style.cut(step["name"], 80),
+            f"{step['gain']:+.3g}" if step.get("gain") is not None else "unknown",
+            "measured" if step.get("measured") else "expected",
+            _style.cut(evidence.get("metric", "score")),
+            str(step["command"]),
+        )
+        for step in steps
+    )
+    return markupsafe.Markup('<ol class="next">{}</ol>').format(rows)

@@ -1,0 +1,99 @@
+"""The verdict of a run, and what it says to try next."""
+
+import numpy as np
+import pytest
+from test_stages import context_of, result_of
+
+from recipe_jax.recipe import diagnose
+from recipe_jax.report import figures
+from recipe_jax.types import Finding, Status, Trial
+
+LOOKS = np.linspace(0, 1, 11)
+assert result_of(Trial())
+
+
+def finding(check, **evidence):
+    return Finding(check=check, row="", status=Status.PASS, summary=check, evidence=evidence)
+
+
+def curves(train, held, losses, diverged=False):
+    """Scores climb from 0.5 to their ends and rest there; losses as given, two members."""
+    climb = 1 - np.exp(-8 * LOOKS)
+    losses = np.tile(losses, (2, 1))
+    if diverged:
+        losses[:, 1:] = np.nan
+    return finding(
+        "curves",
+        train_score=np.tile(0.5 + (train - 0.5) * climb, (2, 1)),
+        validation_score=np.tile(0.5 + (held - 0.5) * climb, (2, 1)),
+        validation_loss=losses,
+    )
+
+
+RESTED = 0.1 + 0.6 * np.exp(-8 * LOOKS)
+TEST = finding(
+    "test_score", low=0.93, high=0.97, count=40, baselines={"names": ["majority"], "scores": [0.5]}
+)
+LADDER = finding("model_ladder", chosen=0, validation_score=[[0.7, 0.71], [0.8, 0.82]])
+
+
+def judged(*found, **sections):
+    context = context_of(**sections)._replace(
+        findings=found, command="python -m experiments.run --config 'my digits.py'"
+    )
+    stage = diagnose.run(context)
+    asked = [next(stage)]
+    with pytest.raises(StopIteration) as end:
+        asked.append(next(stage))
+    assert len(asked) == 1 and diagnose.planned(context) == []
+    return asked[0], end.value.value
+
+
+@pytest.mark.parametrize(
+    ("curve", "others", "verdict"),
+    [
+        (curves(0.96, 0.95, RESTED), (), "healthy"),
+        (curves(1.0, 0.8, RESTED), (), "over-fitting"),
+        (curves(0.7, 0.7, RESTED), (LADDER,), "under-fitting"),
+        (curves(0.9, 0.9, 0.7 - 0.5 * LOOKS), (), "rate too low or too short"),
+        (curves(0.51, 0.505, RESTED), (), "not learning"),
+        (curves(0.9, 0.9, RESTED, diverged=True), (), "rate too high"),
+        (curves(0.9, 0.9, 0.1 + 0.6 * (np.arange(11) % 2 == 0)), (), "rate too high"),
+    ],
+)
+def test_every_verdict_has_its_curves(curve, others, verdict):
+    found, decision = judged(curve, TEST, *others)
+    assert found.evidence["verdict"] == verdict and found.summary.lower().startswith(verdict)
+    assert found.status == (Status.PASS if verdict == "healthy" else Status.WARN)
+    assert bool(found.remedy) == (verdict != "healthy")
+    assert diagnose.REMEDIES[verdict] in decision.summary and decision.settings == {}
+
+
+def test_next_steps_are_ranked_and_can_be_pasted():
+    regularisers = finding(
+        "regularisers",
+        names=["model.dropout 0.1", "optim.weight_decay 0.01"],
+        difference=[0.01, 0.02],
+        kept=[False, False],
+    )
+    several = finding("seed_ensemble", scores=[0.9, 0.92, 0.93, 0.95])
+    found, _ = judged(curves(1.0, 0.8, RESTED), TEST, LADDER, regularisers, several)
+    steps = found.evidence["next"]
+    assert [each["gain"] for each in steps] == pytest.approx([0.105, 0.02, 0.02])
+    assert steps[0]["command"] == (
+        "python -m experiments.run --config 'my digits.py' --config.model.width=32"
+    )
+    assert "--config.optim.weight_decay=0.01" in steps[1]["command"]
+    assert all("more" not in each["command"] for each in steps)
+    (drawn,) = figures.draw("verdict", found.evidence)
+    assert "<pre>" in drawn and "&#39;my digits.py&#39;" in drawn
+
+
+def test_a_closed_gate_is_the_verdict():
+    failed = Finding(
+        check="x", row="SKEL1", status=Status.FAIL, summary="Loss is NaN.", fault="C1", remedy="Do"
+    )
+    found, decision = judged(failed)
+    assert found.summary == "Stopped: Loss is NaN." and (found.fault, found.remedy) == ("C1", "Do")
+    assert "first finding that failed" in decision.summary
+    assert judged()[0].status == Status.SKIP
