@@ -112,7 +112,7 @@ def compare(argv: Sequence[str]) -> int:
     from recipe_jax.app import compare as app_compare
     from recipe_jax.app.console import Console
 
-    told = app_compare.compare(folders)
+    told = app_compare.compare(folders, examples=own.examples)
     if own.json:
         print(writers.to_json(told, indent=1))
         if own.out:
@@ -245,6 +245,12 @@ def _doctor_flags(own: flags.FlagValues) -> None:
 def _compare_flags(own: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "out", None, "where the page goes (compare.html; with --json nowhere)", flag_values=own
+    )
+    flags.DEFINE_bool(
+        "examples",
+        True,
+        "pair by validation example too: models answer again; --noexamples is quicker",
+        flag_values=own,
     )
     flags.DEFINE_bool(
         "json", False, "print the same content as JSON, and nothing else", flag_values=own

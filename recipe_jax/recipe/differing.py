@@ -4,13 +4,17 @@ import collections
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 
 class Run(NamedTuple):
     """What a workdir says.
 
-    name: short, no two runs share one; path: of the workdir; record: run.json; settings: "section.key"
-    -> value of config.json; findings: findings.json; trials: the rows of trials.csv; looks: (stage,
-    trial) -> its rows of metrics.jsonl.
+    name: short, no two runs share one; path: of the workdir; record: run.json; settings: of
+    config.json, "section.key" -> value; findings: findings.json; trials: the rows of trials.csv;
+    looks: (stage, trial) -> its rows of metrics.jsonl; answers: trial -> metric -> (examples,) of
+    the validation split, of the trials that are known so closely; unanswered: why none is, where
+    that was to be expected.
     """
 
     name: str
@@ -20,6 +24,8 @@ class Run(NamedTuple):
     findings: Sequence[Mapping[str, Any]]
     trials: Sequence[Mapping[str, Any]]
     looks: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]] = {}
+    answers: Mapping[str, Mapping[str, np.ndarray]] = {}
+    unanswered: str = ""
 
     @property
     def data(self) -> Mapping[str, Any]:

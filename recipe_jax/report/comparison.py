@@ -40,7 +40,6 @@ def render(told: Told) -> str:
         settings=values(told, "settings", "path"),
         provenance=values(told, "provenance", "what"),
         decisions=values(told, "decisions", "stage"),
-        findings=findings(told),
         cost=cost(told),
         openings=openings(told),
         css=page.style(),
@@ -74,9 +73,9 @@ def signed(value: float | None) -> str:
 
 
 def pairs(difference: Told) -> str:
-    """ "8 seeds": what was paired."""
-    by, count = difference["paired_by"], difference["pairs"]
-    return f"{numbers.sensible(count)} {by}{'s' * (count != 1)}" if by else ""
+    """ "8 seeds × 450 examples": what it is paired over."""
+    counts = [(difference["seeds"], "seeds"), (difference["examples"], "examples")]
+    return " × ".join(f"{numbers.sensible(count)} {name}" for count, name in counts if count > 1)
 
 
 def setting(change: Told) -> str:
@@ -91,14 +90,14 @@ def setting(change: Told) -> str:
 def ledger(told: Told) -> Table:
     """A line a change: what it was, what it gave, and what becomes of it."""
     return Table(
-        ["run", "changed", f"validation {told['metric']}", "verdict", "so"],
+        ["run", f"validation {told['metric']}", "verdict", "so", "changed"],
         [
             [
                 entry["run"],
-                "; ".join(map(setting, entry["changed"])) or "nothing",
                 words(entry["difference"]),
                 entry["difference"]["verdict"],
                 entry["decision"],
+                "; ".join(map(setting, entry["changed"])) or "nothing",
             ]
             for entry in told["ledger"]
         ],

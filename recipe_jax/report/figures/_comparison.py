@@ -79,7 +79,7 @@ def differences(
                 hoverinfo="skip",
             )
         )
-        seeds = [value for value in each["each"] if value is not None]
+        seeds = [value for value in each["by_seed"] if value is not None]
         traces.append(
             _style.dots(
                 seeds,
@@ -109,9 +109,12 @@ def differences(
             hoverinfo="skip",
         )
     )
+    ends = [value for trace in traces for value in trace["x"]]
+    margin = 0.06 * (max(ends) - min(ends)) or 1.0
     return _style.frame(
         *traces,
         caption=caption,
+        xaxis_range=[min(ends) - margin, max(ends) + margin],
         height=_style.rows_height(len(rows), minimum=140, each=44),
         yaxis={
             **_style.named_rows([name for name, _, _ in reversed(rows)]),
