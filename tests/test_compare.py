@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from configs import tiny
+from recipe_jax import config as configs
 from recipe_jax import writers
-from recipe_jax.app import commands
+from recipe_jax.app import commands, drive
 from recipe_jax.app import compare as app_compare
-from recipe_jax.recipe import comparing, differing, scoring, standing
+from recipe_jax.app.console import Console
+from recipe_jax.recipe import comparing, differing, scoring, squeeze, standing
 from recipe_jax.recipe.base import Interval
 from recipe_jax.recipe.deciding import crossed_interval
 from recipe_jax.recipe.differing import Run
@@ -20,7 +23,6 @@ from recipe_jax.recipe.scoring import BETTER, NOT_FOUND, OPEN, WORSE, Value
 from recipe_jax.report import comparison, content
 from recipe_jax.types import UserError
 
-ROOT = pathlib.Path(__file__).parent.parent
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 LOSSES = (0.5, 0.4, 0.6)
 
@@ -207,8 +209,8 @@ def test_one_seed_gives_no_interval_and_the_command_that_does(tmp_path):
     assert difference(found, "loss")["verdict"] == OPEN
     (note, _) = [each for each in found["notes"] if "one seed" in each]
     assert (
-        f"sweep --config 'my config.py' --config.search.trials=1 --config.sweep.seeds=8 --workdir {a}-seeds"
-        in note
+        "sweep --config 'my config.py' --config.search.trials=1 --config.sweep.seeds=8 "
+        f"--workdir {a}-seeds" in note
     )
 
 
@@ -551,43 +553,63 @@ def test_hostile_words_stay_words(tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    """Two trainings of six seeds that differ in their dropout, and a single one."""
+    """The last stage of the recipe on irises, with dropout and without: ensembles of three."""
     folder = tmp_path_factory.mktemp("pair")
-    given = ["--config", str(ROOT / "configs" / "tiny.py"), "--config.train.epochs=10"]
-    several = ["--config.search.trials=1", "--config.sweep.seeds=3"]
-    for rate in ("0.0", "0.5"):
-        more = [*several, f"--config.model.dropout={rate}", "--workdir", str(folder / rate)]
-        assert commands.sweep(["sweep", *given, *more]) == 0
-    assert commands.train(["train", *given, "--workdir", str(folder / "one")]) == 0
+    for rate in (0.0, 0.5):
+        given = tiny.get_config()
+        given.model.dropout, given.train.epochs, given.recipe.members = rate, 10, 3
+        config = configs.as_dict(configs.complete(given.to_dict()))
+        drive.execute(
+            what="run",
+            stages=(squeeze,),
+            config=config,
+            overrides={},
+            workdir=folder / str(rate),
+            argv=["run", "--config", "configs/tiny.py"],
+            console=Console(),
+        )
     return folder
 
 
-def test_a_real_pair_is_told_and_read_only(pair, tmp_path):
+def test_a_real_pair_is_told_and_read_only(pair):
     before = {p: p.read_bytes() for p in pair.rglob("*") if p.is_file()}
     found = compared(pair / "0.0", pair / "0.5")
     assert {p: p.read_bytes() for p in pair.rglob("*") if p.is_file()} == before
     (entry,) = found["ledger"]
     assert entry["changed"] == [{"path": "model.dropout", "values": [0.0, 0.5]}]
+    assert (entry["difference"]["seeds"], entry["difference"]["examples"]) == (3, 30)
     loss = difference(found, "loss")
-    assert loss["seeds"] == 6 and loss["verdict"] == WORSE and loss["interval"]["low"] > 0
+    assert (loss["seeds"], loss["examples"]) == (3, 0) and loss["interval"]["mean"] > 0
+    assert difference(found, "accuracy", split="test", of="members")["seeds"] == 3
+    assert difference(found, "accuracy", split="test", of="model")["note"] == "not paired"
     assert found["provenance"] == [] and len(found["curves"]) == 8
+    assert [len(each) for each in found["test_openings"]] == [1, 1]
     json.dumps(found, allow_nan=False)
     comparison.render(found)
 
 
+def test_without_answers_seeds_alone_are_paired(pair):
+    paths = [str(pair / "0.0"), str(pair / "0.5")]
+    found = app_compare.compare(paths, examples=False)
+    assert found["ledger"][0]["difference"]["examples"] == 0
+    assert not any("paired by seed alone" in note for note in found["notes"])
+
+
 def test_the_models_of_a_run_answer_as_they_did(pair):
     """Their answers come to the score that the run wrote down; nothing is known of moved data."""
-    run = app_compare.read_run(pair / "one", "one")
-    answered = app_compare._with_answers(run)
-    ((uid, answers),) = answered.answers.items()
-    assert uid == run.trials[0]["trial"] and answers["accuracy"].shape == (30,)
-    assert answers["accuracy"].mean() == pytest.approx(run.trials[0]["best_score"], rel=1e-6)
+    run = app_compare.read_run(pair / "0.5", "b")
+    answers = app_compare._with_answers(run).answers
+    assert list(answers) == [row["trial"] for row in run.trials]
+    for row in run.trials:
+        told_answers = answers[row["trial"]]["accuracy"]
+        assert told_answers.shape == (30,)
+        assert told_answers.mean() == pytest.approx(row["best_score"], rel=1e-6)
     moved = run._replace(record=run.record | {"data": {"fingerprint": "moved"}})
     assert app_compare._with_answers(moved).unanswered == "its data have changed since"
 
 
 def test_a_damaged_model_is_said_and_seeds_remain(pair, tmp_path):
-    shutil.copytree(pair / "one", tmp_path / "one")
+    shutil.copytree(pair / "0.5", tmp_path / "one")
     (tmp_path / "one" / "model" / "weights.npz").write_bytes(b"")
     run = app_compare.read_run(tmp_path / "one", "one")
     answered = app_compare._with_answers(run)

@@ -109,7 +109,8 @@ def differences(
             hoverinfo="skip",
         )
     )
-    ends = [value for trace in traces for value in trace["x"]]
+    ends = [0.0, *(value for *_, each in rows for value in each["interval"].values())]
+    ends += [value for *_, each in rows for value in each["by_seed"] if value is not None]
     margin = 0.06 * (max(ends) - min(ends)) or 1.0
     return _style.frame(
         *traces,
