@@ -16,8 +16,6 @@ from recipe_jax.train import settings as train_settings
 from recipe_jax.types import Finding, Measured, Result, Status, Trials
 
 FINALISTS = 4
-AGAIN = "finalists"
-"""The request in which the best few are measured again."""
 CURVES = 8
 SEED, FINAL_SEEDS = 200, (300, 301, 302)
 
@@ -99,7 +97,7 @@ def finals(context: Context, searched: Searched) -> Generator[Any, Any, Winner]:
     if 0 not in searched.order[:FINALISTS]:
         finalists.append(searched.settings[0])
     again = yield Trials(
-        label=AGAIN,
+        label="finalists",
         trials=tuple(context.trial(seed, each) for each in finalists for seed in FINAL_SEEDS),
         epochs=context.config["train"]["epochs"],
     )

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from recipe_jax.recipe.differing import Run
-from recipe_jax.recipe.searching import AGAIN
 
 Row = Mapping[str, Any]
 Chosen = Mapping[tuple[Any, ...], Row]
@@ -47,8 +46,7 @@ def final_trials(run: Run, stage: str = "") -> Chosen:
         fits = [
             row
             for row in rows
-            if row["request"] == AGAIN
-            and all(row.get(path) == _as_cell(value) for path, value in winner.items())
+            if all(row.get(path) == _as_cell(value) for path, value in winner.items())
         ]
         chosen = settings((fits or rows)[0])
         rows = [row for row in rows if settings(row) == chosen]
