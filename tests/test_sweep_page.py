@@ -121,7 +121,7 @@ def test_odd_evidence_is_drawn_or_left_out(key):
     odd = [None, {}, 3, "words", [None] * 8, [[]] * 8, {"a": None}]
     lost = {each: item for each, item in evidence.items() if each != key}
     for given in (lost, *(evidence | {key: value} for value in odd)):
-        page._Canvas().place(figures.draw("search", given))
+        page.Canvas().place(figures.draw("search", given))
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,27 @@ def predict(argv: Sequence[str]) -> int:
     return 0
 
 
+def compare(argv: Sequence[str]) -> int:
+    """Finished runs beside the first of them: what differs, and whether the scores do."""
+    if _helped(compare, argv, _compare_flags):
+        return 0
+    own, folders = _parse_with_names(argv, _compare_flags)
+    from recipe_jax import writers
+    from recipe_jax.app import compare as app_compare
+    from recipe_jax.app.console import Console
+
+    told = app_compare.compare(folders, examples=own.examples)
+    if own.json:
+        print(writers.to_json(told, indent=1))
+        if own.out:
+            app_compare.write(told, pathlib.Path(own.out))
+        return 0
+    console = Console()
+    app_compare.tell(console, told)
+    console.line(f"\nPage: {app_compare.write(told, pathlib.Path(own.out or 'compare.html'))}")
+    return 0
+
+
 def report(argv: Sequence[str]) -> int:
     """The page of a run, built again."""
     if _helped(report, argv, _workdir_flag):
@@ -222,6 +243,21 @@ def _doctor_flags(own: flags.FlagValues) -> None:
     )
 
 
+def _compare_flags(own: flags.FlagValues) -> None:
+    flags.DEFINE_string(
+        "out", None, "where the page goes (compare.html; with --json nowhere)", flag_values=own
+    )
+    flags.DEFINE_bool(
+        "examples",
+        True,
+        "pair by validation example too: models answer again; --noexamples is quicker",
+        flag_values=own,
+    )
+    flags.DEFINE_bool(
+        "json", False, "print the same content as JSON, and nothing else", flag_values=own
+    )
+
+
 def _train_flags(own: flags.FlagValues) -> None:
     _workdir_flag(own)
     own["workdir"].help = "the run's folder (runs/<name of the config>)"
@@ -248,6 +284,8 @@ def _helped(command: Command, argv: Sequence[str], define: Define) -> bool:
     trains = define in (_train_flags, _sweep_flags, _doctor_flags)
     lines = [("--" + name.replace("_", "-"), own[name].help) for name in own]
     example = "--config configs/digits.py" if trains else "--workdir runs/digits"
+    if define is _compare_flags:
+        example = "runs/a runs/b [runs/c ...]"
     print(
         f"{command.__doc__}\n\nusage: python -m experiments.{command.__name__} {example} [flags]\n"
     )
@@ -261,15 +299,22 @@ def _helped(command: Command, argv: Sequence[str], define: Define) -> bool:
 
 
 def _parse(argv: Sequence[str], define: Define) -> flags.FlagValues:
+    own, names = _parse_with_names(argv, define)
+    if names:
+        raise UserError(f"{names[0]!r} stands alone; a flag is written --name=value.")
+    return own
+
+
+def _parse_with_names(argv: Sequence[str], define: Define) -> tuple[flags.FlagValues, list[str]]:
+    """The flags, and the words between and behind them that are none."""
     own = flags.FlagValues()
+    own.set_gnu_getopt()
     define(own)
     try:
         rest = own(_dashes(argv))
     except flags.Error as error:
         raise UserError(f"Command line: {' '.join(str(error).split())}") from error
-    if len(rest) > 1:
-        raise UserError(f"{rest[1]!r} stands alone; a flag is written --name=value.")
-    return own
+    return own, rest[1:]
 
 
 def _dashes(argv: Sequence[str]) -> list[str]:

@@ -59,12 +59,22 @@ def save_model(
     writers.write_json(folder / DESCRIPTION, described)
 
 
+def load_weights(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """(description, arrays of weights.npz) of a saved model; UserError when they are damaged."""
+    try:
+        described = _described(folder)
+        with np.load(folder / WEIGHTS) as stored:
+            return described, dict(stored)
+    except Exception as error:
+        raise UserError(
+            f"The weights in {folder} are damaged: {' '.join(str(error).split())}."
+        ) from error
+
+
 def load_model(folder: pathlib.Path) -> tuple[dict[str, Any], Any, Any]:
     """(description, encoder, program) of a saved model; UserError when it is missing or damaged."""
     try:
-        described = json.loads((folder / DESCRIPTION).read_text())
-        if json.loads((folder / DIGESTS).read_text()) != _digests(folder):
-            raise ValueError(f"{WEIGHTS} or {PROGRAM} is not what was written")
+        described = _described(folder)
         program = jax_export.deserialize(bytearray((folder / PROGRAM).read_bytes()))
         return described, data_base.encoder_from_json(described["encoder"]), jax.jit(program.call)
     except FileNotFoundError as error:
@@ -76,6 +86,13 @@ def load_model(folder: pathlib.Path) -> tuple[dict[str, Any], Any, Any]:
         raise UserError(
             f"The model in {folder} is damaged: {' '.join(str(error).split())}."
         ) from error
+
+
+def _described(folder: pathlib.Path) -> dict[str, Any]:
+    described = json.loads((folder / DESCRIPTION).read_text())
+    if json.loads((folder / DIGESTS).read_text()) != _digests(folder):
+        raise ValueError(f"{WEIGHTS} or {PROGRAM} is not what was written")
+    return described
 
 
 def _digests(folder: pathlib.Path) -> dict[str, str]:

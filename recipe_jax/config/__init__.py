@@ -7,7 +7,7 @@ written once, in that signature, and read from it here. Below this package a con
 from recipe_jax.config.command_line import Parsed, parse
 from recipe_jax.config.completion import check, complete, with_settings
 from recipe_jax.config.files import load
-from recipe_jax.config.plain import as_dict, differences, to_data
+from recipe_jax.config.plain import as_dict, differences, flat_settings, frozen, to_data
 from recipe_jax.config.sections import NAMED, PLAIN, SECTIONS, section_keywords
 from recipe_jax.config.values import meaning
 
@@ -20,6 +20,8 @@ __all__ = [
     "check",
     "complete",
     "differences",
+    "flat_settings",
+    "frozen",
     "load",
     "meaning",
     "parse",

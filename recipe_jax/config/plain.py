@@ -38,7 +38,7 @@ def to_data(config: Any) -> Any:
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """ "section.key: a -> b" for every value that differs between two configs as JSON data."""
-    flat, flat_other = _flatten(one), _flatten(other)
+    flat, flat_other = flat_settings(one), flat_settings(other)
     return [
         f"{key}: {flat.get(key)!r} -> {flat_other.get(key)!r}"
         for key in sorted({*flat, *flat_other})
@@ -51,11 +51,12 @@ def frozen(value: Any) -> Any:
     return tuple(frozen(each) for each in value) if isinstance(value, list | tuple) else value
 
 
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """ "section.key" -> value."""
     flat = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flat_settings(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

@@ -104,7 +104,7 @@ def decide(
         known = _below(known, scores[0])
         least = smallest_gain(context, known)
         for i, changed in zip(going, scores[1:]):
-            gained[i] = _below(gained[i], _difference(changed, scores[0]))
+            gained[i] = _below(gained[i], paired_gains(changed, scores[0]))
             gains[i] = crossed_interval(gained[i], level)
         more = context.recipe.seeds * 2 ** (looks - 1) / seeds
         going = [i for i in going if _is_open(gained[i], least, level=level, more=more)]
@@ -190,7 +190,7 @@ def _below(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.concatenate([first, second]) if len(first) else second
 
 
-def _difference(changed: np.ndarray, base: np.ndarray) -> np.ndarray:
+def paired_gains(changed: np.ndarray, base: np.ndarray) -> np.ndarray:
     """Gain by seed and example. A run that diverged counts as nothing gained, and as much lost as
     there was; where both did, as no difference."""
     lost = np.where(np.isnan(base), np.where(np.isnan(changed), 0.0, abs(changed)), -abs(base))

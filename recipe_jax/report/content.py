@@ -13,24 +13,26 @@ from recipe_jax import writers
 from recipe_jax.types import Status, UserError
 
 STAGES = ("data", "skeleton", "overfit", "regularise", "tune", "squeeze")
+WORDS = ("stage", "request", "trial", "status", "goes_on")
+"""The columns of trials.csv that are no numbers, whatever they look like."""
 
 
 def collect(workdir: pathlib.Path) -> dict[str, Any]:
     """Everything that the page shows; files that a stopped run did not write are left out."""
-    run = _read(workdir / "run.json", {})
-    findings = _anchored(_read(workdir / "findings.json", []))
+    run = read(workdir / "run.json", {})
+    findings = _anchored(read(workdir / "findings.json", []))
     stages = _stages(run, findings)
     return {
         "workdir": str(workdir),
         "name": run.get("name") or workdir.resolve().name,
         "status": run.get("status") or "running",
         "overrides": run.get("overrides") or {},
-        "verdict": _verdict(run, stages, model=_read(workdir / "model" / "model.json", {})),
+        "verdict": _verdict(run, stages, model=read(workdir / "model" / "model.json", {})),
         "stages": stages,
-        "trials": _trials(workdir / "trials.csv"),
+        "trials": trials(workdir / "trials.csv"),
         "curves": _curves(writers.read_jsonl(workdir / "metrics.jsonl")),
         "run": {key: value for key, value in run.items() if key != "stages"},
-        "config": _read(workdir / "config.json", {}),
+        "config": read(workdir / "config.json", {}),
     }
 
 
@@ -146,15 +148,19 @@ def _curves(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _trials(path: pathlib.Path) -> dict[str, Any]:
-    """The table of trials, numbers as numbers."""
+def trials(path: pathlib.Path) -> dict[str, Any]:
+    """The table of trials, numbers as numbers; names, which may look like numbers, as they are."""
     if not path.exists():
         return {"columns": [], "rows": []}
     with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
+        columns, *rows = [*csv.reader(file)] or [[]]
+    words = {place for place, column in enumerate(columns) if column in WORDS}
     return {
-        "columns": rows[0] if rows else [],
-        "rows": [[_number(cell) for cell in row] for row in rows[1:]],
+        "columns": columns,
+        "rows": [
+            [cell if place in words else _number(cell) for place, cell in enumerate(row)]
+            for row in rows
+        ],
     }
 
 
@@ -170,7 +176,7 @@ def _number(cell: str) -> Any:
     return cell
 
 
-def _read(path: pathlib.Path, default: Any) -> Any:
+def read(path: pathlib.Path, default: Any) -> Any:
     """A JSON file's content in strict form; the default where there is no such file."""
     if not path.exists():
         return default

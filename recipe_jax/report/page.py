@@ -50,12 +50,11 @@ def build_report(workdir: pathlib.Path) -> pathlib.Path:
 
 def render(told: Mapping[str, Any]) -> str:
     """The page as text."""
-    canvas = _Canvas()
+    canvas = Canvas()
     stages = [_stage(stage, told, canvas) for stage in told["stages"]]
     by_anchor = {finding["anchor"]: finding for stage in stages for finding in stage["findings"]}
     score = told["verdict"]["score"]
     verdict = canvas.place(figures.draw("test_score", score)) if score else ""
-    scripts = [plotly.offline.get_plotlyjs(), _text("page.js")]
     return template("page.html").render(
         told=told,
         stages=stages,
@@ -68,9 +67,7 @@ def render(told: Mapping[str, Any]) -> str:
         css=markupsafe.Markup(_text("page.css")),
         light=_variables(COLOURS),
         dark=_variables({name: _style.DARK[colour] for name, colour in COLOURS.items()}),
-        scripts=[markupsafe.Markup(script) for script in scripts],
-        hashes=" ".join(_digest(script) for script in scripts),
-        embedded=_embedded({"figures": canvas.figures, "dark": _style.DARK}),
+        **scripts(canvas),
     )
 
 
@@ -95,12 +92,23 @@ def style() -> markupsafe.Markup:
     ).format(light=_variables(COLOURS), dark=dark, css=markupsafe.Markup(_text("page.css")))
 
 
+def scripts(canvas: "Canvas") -> dict[str, Any]:
+    """What a template with figures needs: the scripts that draw them, the scripts' names for its
+    policy, and the figures as data."""
+    texts = [plotly.offline.get_plotlyjs(), _text("page.js")]
+    return {
+        "scripts": [markupsafe.Markup(text) for text in texts],
+        "hashes": " ".join(_digest(text) for text in texts),
+        "embedded": _embedded({"figures": canvas.figures, "dark": _style.DARK}),
+    }
+
+
 def small_evidence(evidence: Mapping[str, Any]) -> markupsafe.Markup:
     """Numbers that a finding rests on, as a small table."""
     return _small_table(writers.plain(dict(evidence)))
 
 
-class _Canvas:
+class Canvas:
     """Collects plotly figures, to be drawn by the page's script, and leaves a place for each."""
 
     def __init__(self):
@@ -128,7 +136,7 @@ class _Canvas:
         ).format(caption, caption, len(self.figures) - 1, int(figure["layout"]["height"]))
 
 
-def _stage(stage: Mapping[str, Any], told: Mapping[str, Any], canvas: _Canvas) -> dict[str, Any]:
+def _stage(stage: Mapping[str, Any], told: Mapping[str, Any], canvas: Canvas) -> dict[str, Any]:
     """A stage with its findings drawn."""
     curves = [curve for curve in told["curves"] if curve["stage"] == stage["name"]]
     return {
@@ -138,7 +146,7 @@ def _stage(stage: Mapping[str, Any], told: Mapping[str, Any], canvas: _Canvas) -
     }
 
 
-def _finding(finding: Mapping[str, Any], canvas: _Canvas) -> dict[str, Any]:
+def _finding(finding: Mapping[str, Any], canvas: Canvas) -> dict[str, Any]:
     """A finding with its drawing, or a small table where nobody drew its evidence."""
     drawings = figures.draw(finding["check"], finding["evidence"])
     shown = canvas.place(drawings) if drawings else _small_table(finding["evidence"])

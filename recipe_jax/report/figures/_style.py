@@ -22,10 +22,12 @@ BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
     "#7655b5",
     "#939ba5",
 )
-BLUE_BAND, ORANGE_BAND, GREEN_BAND, GREY_BAND = (
+BLUE_BAND, ORANGE_BAND, GREEN_BAND, RED_BAND, PURPLE_BAND, GREY_BAND = (
     "rgba(43,108,176,0.16)",
     "rgba(196,99,26,0.16)",
     "rgba(44,128,84,0.16)",
+    "rgba(194,59,54,0.16)",
+    "rgba(118,85,181,0.16)",
     "rgba(147,155,165,0.2)",
 )
 LOW, HIGH = "#f1f4f8", "#1d5a9e"
@@ -45,11 +47,20 @@ DARK = {
     BLUE_BAND: "rgba(106,171,240,0.2)",
     ORANGE_BAND: "rgba(235,154,85,0.2)",
     GREEN_BAND: "rgba(88,189,136,0.2)",
+    RED_BAND: "rgba(242,121,111,0.2)",
+    PURPLE_BAND: "rgba(177,150,234,0.2)",
     GREY_BAND: "rgba(125,135,147,0.25)",
     LOW: "#1b2027",
     HIGH: "#3b7dc6",
 }
-BANDS = {BLUE: BLUE_BAND, ORANGE: ORANGE_BAND, GREEN: GREEN_BAND, GREY: GREY_BAND}
+BANDS = {
+    BLUE: BLUE_BAND,
+    ORANGE: ORANGE_BAND,
+    GREEN: GREEN_BAND,
+    PURPLE: PURPLE_BAND,
+    RED: RED_BAND,
+    GREY: GREY_BAND,
+}
 LOG = {"type": "log", "exponentformat": "power", "dtick": 1, "tickfont": {"size": 9}}
 """An axis of powers of ten; plotly sets their letters a quarter larger."""
 MAX_POINTS = 300
