@@ -18,7 +18,7 @@ from recipe_jax import config as configs
 from recipe_jax.app import drive, export, predict
 from recipe_jax.data import base as data_base
 from recipe_jax.data import table
-from recipe_jax.types import Result, Trial, UserError
+from recipe_jax.types import Blend, Result, Trial, UserError
 
 MEMBERS = 3
 MODEL = {"name": "mlp", "width": 8, "depth": 1, "dropout": 0.5}
@@ -72,7 +72,7 @@ def saved(folder: pathlib.Path, **sections):
     )
     task = drive.load_task(config)
     built, members = make(config, task)
-    export.save_model(folder / "model", task, config, members)
+    export.save_model(folder / "model", task, config, Blend(members))
 
     def truth(inputs):
         outputs = [

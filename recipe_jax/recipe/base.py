@@ -44,6 +44,7 @@ class Context(NamedTuple):
     prune: Prune
     carried: Mapping[str, Any]
     findings: Sequence[Finding]
+    candidates: Sequence[Mapping[str, Any]] = ()
 
     @property
     def epochs(self) -> int:
