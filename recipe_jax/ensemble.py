@@ -76,13 +76,13 @@ def greedy(
     """
     stakes = _stakes(outputs, targets, kind)
     count = len(stakes)
-    first = int(np.argmin([_cost(each, kind) for each in stakes]))
+    first = int(np.argmin(_cost(stakes, kind)))
     shares = np.zeros(count)
     for bag in range(bags):
         draw = np.random.default_rng(bag)
         others = np.delete(np.arange(count), first)
         half = draw.permutation(others)[: -(-len(others) // 2)] if bags > 1 else others
-        members = np.sort([first, *half])
+        members = np.sort(np.append(half, first))
         shares += _forward(stakes, members, first, kind=kind, rounds=rounds) / bags
     return shares
 
@@ -113,7 +113,7 @@ def ridge(
 def cross_fitted(
     fit: Fit, outputs: Float[Array | np.ndarray, "models *batch outputs"], targets: Any, kind: str
 ) -> Float[np.ndarray, "*batch outputs"]:
-    """The ensemble's outputs, on each fifth of the examples with the shares fitted on the others."""
+    """The ensemble's outputs, each fifth of the examples with the shares fitted on the others."""
     outputs = np.asarray(outputs)
     found = []
     for rest, held in folds(len(targets)):
@@ -136,13 +136,14 @@ def _forward(
     counts = np.zeros(len(stakes))
     counts[first] = 1.0
     total, best, best_cost = stakes[first], counts.copy(), _cost(stakes[first], kind)
+    others = stakes[members]
     for size in range(2, rounds + 1):
-        costs = [_cost((total + stakes[i]) / size, kind) for i in members]
-        chosen = int(members[np.argmin(costs)])
-        counts[chosen] += 1.0
-        total = total + stakes[chosen]
-        if min(costs) < best_cost:
-            best, best_cost = counts.copy(), min(costs)
+        costs = _cost((total + others) / size, kind)
+        place = int(np.argmin(costs))
+        counts[members[place]] += 1.0
+        total = total + others[place]
+        if costs[place] < best_cost:
+            best, best_cost = counts.copy(), costs[place]
     return best / best.sum()
 
 
@@ -157,10 +158,11 @@ def _stakes(outputs: Any, targets: Any, kind: str) -> Float[np.ndarray, "models 
     return np.exp(np.take_along_axis(logs, right, -1)[..., 0][:, asked], dtype=np.float64)
 
 
-def _cost(stake: np.ndarray, kind: str) -> float:
+def _cost(stakes: Float[np.ndarray, "*models values"], kind: str) -> Any:
+    """Mean square, or mean surprise, of each."""
     if kind == "regression":
-        return float(np.square(stake).mean())
-    return float(-np.log(np.maximum(stake, LEAST_PROBABILITY)).mean())
+        return np.square(stakes).mean(-1)
+    return -np.log(np.maximum(stakes, LEAST_PROBABILITY)).mean(-1)
 
 
 def _errors(outputs: Any, targets: Any, kind: str) -> Float[np.ndarray, "models values"]:

@@ -31,8 +31,8 @@ def save_model(folder: pathlib.Path, task: Task, config: Mapping[str, Any], mode
     own units; its batch size is free. A model that carries something from window to window reads
     the rows of a batch as one text.
 
-    In weights.npz axis 0 is the member, in the order of model.json; of members that are built
-    differently there are several parts, named 0., 1., ..., and model.json says which is where.
+    In weights.npz axis 0 is the member, in the order of model.json; members that are built
+    differently lie in several parts, named part0., part1., ..., and model.json says which where.
     """
     folder.mkdir(exist_ok=True)
     (folder / DESCRIPTION).unlink(missing_ok=True)
@@ -42,7 +42,7 @@ def save_model(folder: pathlib.Path, task: Task, config: Mapping[str, Any], mode
     shape = jax.ShapeDtypeStruct((batch, *task.spec.input_shape), task.spec.input_dtype)
     exported = jax_export.export(jax.jit(program), platforms=PLATFORMS)(shape)
     (folder / PROGRAM).write_bytes(exported.serialize())
-    weights = {str(number): part.weights for number, part in enumerate(parts)}
+    weights = {f"part{number}": part.weights for number, part in enumerate(parts)}
     arrays = checkpoint.flatten(weights if len(parts) > 1 else parts[0].weights)
     np.savez(folder / WEIGHTS, **arrays)  # pyright: ignore[reportArgumentType]
     described = {

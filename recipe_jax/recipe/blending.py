@@ -5,8 +5,10 @@ were not fitted on. The checkpoints of single members were chosen on all of it, 
 alike.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -23,6 +25,9 @@ LEVEL = 0.05
 FITS: dict[str, ensemble.Fit] = {"greedy blend": ensemble.greedy, "ridge blend": ensemble.ridge}
 
 
+_scores_of = jax.jit(example_scores, static_argnums=0)
+
+
 class Ensemble(NamedTuple):
     """places: of its members in the pool; shares: of each; outputs: on validation, cross-fitted
     where the shares are fitted; trainings: that it took."""
@@ -35,13 +40,25 @@ class Ensemble(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """The ensemble that goes on, as a model; places: of its members in the pool; outputs: on
-    validation, cross-fitted where shares are fitted."""
+    """The ensemble that goes on, as a model; name: with how many models; places: of its members in
+    the pool; outputs: on validation, cross-fitted where shares are fitted."""
 
     name: str
     model: Blend
     places: np.ndarray
     outputs: np.ndarray
+
+
+class Compared(NamedTuple):
+    """A row of the comparison. gain: over the seeds' mean, more is better; asked: predictions that
+    one example costs; disagreement: of the members (ensemble.py)."""
+
+    name: str
+    metrics: dict[str, float]
+    gain: Interval
+    trainings: int
+    asked: int
+    disagreement: float
 
 
 def choose(
@@ -52,33 +69,51 @@ def choose(
     The level is shared out among those that were tried (Bonferroni)."""
     objective, kind = context.objective, context.task.spec.kind
     tried = ensembles(pool, outputs, split.targets, kind)
-    seeds = next(each for each in tried if each.name == SEEDS)
-    scores = [_scores(objective, each.outputs, split) for each in tried]
-    base = scores[tried.index(seeds)]
-    alone = np.mean([_scores(objective, outputs[i], split) for i in seeds.places], axis=0)
-    least = deciding.smallest_gain(context, base[None])
+    seeds = tried[0]
+    base = _scores(objective, seeds.outputs, split)
     level = 1 - LEVEL / max(1, len(tried) - 1)
-    gains = [paired_interval(each - base, level) for each in scores]
-    better = [i for i, gain in enumerate(gains) if tried[i] is not seeds and gain.low > least]
-    place = max(better, key=lambda i: gains[i].mean, default=tried.index(seeds))
-    chosen = tried[place]
-    kept = chosen.shares > 0.0
-    places = chosen.places[kept]
-    members = [pool.results[i] for i in places]
-    fitted = chosen.name in FITS
-    shares = tuple(map(float, chosen.shares[kept])) if fitted else ()
-    single = paired_interval(alone - base, level)
-    return (
-        Chosen(chosen.name, Blend(members, shares), places, chosen.outputs),
-        _finding(context, pool, outputs, split, tried, [single, *gains], place, least=least),
+
+    def compared(each: Ensemble) -> Compared:
+        return Compared(
+            _named(each),
+            metrics_of(objective, each.outputs, split.targets),
+            paired_interval(_scores(objective, each.outputs, split) - base, level),
+            each.trainings,
+            int((each.shares > 0.0).sum()),
+            ensemble.disagreement(outputs[each.places], kind),
+        )
+
+    alone = [metrics_of(objective, outputs[i], split.targets) for i in seeds.places]
+    scores = np.mean([_scores(objective, outputs[i], split) for i in seeds.places], axis=0)
+    mean = {name: float(np.mean([each[name] for each in alone])) for name in alone[0]}
+    single = Compared("one model", mean, paired_interval(scores - base, level), 1, 1, 0.0)
+    rows = [compared(each) for each in tried]
+    least = deciding.smallest_gain(context, base[None])
+    better = [i for i, each in enumerate(rows) if i and each.gain.low > least]
+    place = max(better, key=lambda i: rows[i].gain.mean, default=0)
+    evidence = {
+        "smallest_gain": least,
+        "ways": [single.name, *(each.name for each in tried)],
+        "models": _members(pool),
+        "shares": _shares(pool, tried),
+    }
+    return _chosen(pool, tried[place]), _finding(context, [single, *rows], 1 + place, evidence)
+
+
+def _chosen(pool: Pool, each: Ensemble) -> Chosen:
+    kept = each.shares > 0.0
+    places = each.places[kept]
+    shares = tuple(map(float, each.shares[kept])) if each.name in FITS else ()
+    return Chosen(
+        _named(each), Blend([pool.results[i] for i in places], shares), places, each.outputs
     )
 
 
 def ensembles(
     pool: Pool, outputs: Float[np.ndarray, "models *batch outputs"], targets: Any, kind: str
 ) -> list[Ensemble]:
-    """The means of each way, and blends of all models whose outputs are finite; of one model there
-    is no ensemble but that of the seeds."""
+    """The mean of each way, that of the seeds first, and blends of all models whose outputs are
+    finite; of one model alone there is no other ensemble."""
     finite = np.isfinite(outputs).reshape(len(outputs), -1).all(1)
     ways = np.array(pool.ways)
     found = []
@@ -100,100 +135,86 @@ def ensembles(
 def _scores(objective: Objective, outputs: np.ndarray, split: Split) -> np.ndarray:
     """Of every example by itself, more is better: of the metric that decides, or of the loss where
     one example has no such metric."""
-    outputs, targets = jnp.asarray(outputs), jnp.asarray(split.targets)
-    found = objective.score.sign() * np.asarray(example_scores(objective, outputs, targets))
+    given, targets = jnp.asarray(outputs), jnp.asarray(split.targets)
+    found = objective.score.sign() * np.asarray(_scores_of(objective, given, targets))
     if np.isfinite(found).all():
         return found
-    return -np.asarray(objective.loss(outputs, targets))
+    return -np.asarray(objective.loss(given, targets))
 
 
 def _finding(
-    context: Context,
-    pool: Pool,
-    outputs: np.ndarray,
-    split: Split,
-    tried: list[Ensemble],
-    gains: list[Interval],
-    place: int,
-    *,
-    least: float,
+    context: Context, rows: Sequence[Compared], chosen: int, evidence: Mapping[str, Any]
 ) -> Finding:
-    """`gains` over the seeds' mean: of one model alone, and of all that were tried."""
-    objective, kind = context.objective, context.task.spec.kind
-    metric = objective.score.metric
-    measured = [metrics_of(objective, each.outputs, split.targets) for each in tried]
-    seeds = next(each for each in tried if each.name == SEEDS)
-    alone = [metrics_of(objective, outputs[i], split.targets) for i in seeds.places]
-    names = ["one model", *(_named(each) for each in tried)]
-    values = [float(np.mean([each[metric] for each in alone]))]
-    values += [each[metric] for each in measured]
-    trainings = [1, *(each.trainings for each in tried)]
-    predictions = [1, *(int((each.shares > 0).sum()) for each in tried)]
-    apart = [ensemble.disagreement(outputs[each.places], kind) for each in tried]
+    """The first two rows are one model alone and the mean of the seeds."""
+    metric = context.objective.score.metric
     told = "; ".join(
-        f"{name} {value:.4g} ({cost} trained, {count} asked)"
-        for name, value, cost, count in zip(names, values, trainings, predictions)
+        f"{each.name} {each.metrics[metric]:.4g} ({each.trainings} / {each.asked})" for each in rows
     )
-    others = [i for i, each in enumerate(tried) if each is not seeds]
-    top = max(others, key=lambda i: gains[1 + i].mean, default=None)
-    verdict = f"The {names[1 + place]} go on" if tried[place] is seeds else ""
-    if top is None:
-        verdict += "."
-    else:
-        gain = gains[1 + (top if tried[place] is seeds else place)]
-        interval = f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
-        verdict += (
-            f": the largest gain, {names[1 + top]}, is {interval}."
-            if tried[place] is seeds
-            else f"The {names[1 + place]} goes on, its gain on the seeds' mean is {interval}."
-        )
+    apart = rows[1].disagreement
     differ = (
-        f"Two seeds differ on {apart[0]:.2%} of the answers"
-        if kind != "regression"
-        else f"The seeds spread by {apart[0]:.3f} of the targets' deviation"
+        f"The seeds spread by {apart:.3f} of the targets' deviation"
+        if context.task.spec.kind == "regression"
+        else f"Two seeds differ on {apart:.2%} of the answers"
     )
-    blends = {each.name: each for each in tried if each.name in FITS}
+    verdict = f"The {rows[chosen].name} go on."
+    if len(rows) > 2:
+        place = chosen if chosen > 1 else max(range(2, len(rows)), key=lambda i: rows[i].gain.mean)
+        gain = rows[place].gain
+        interval = f"{gain.mean:+.3g} [{gain.low:+.3g}, {gain.high:+.3g}]"
+        verdict = (
+            f"The {rows[chosen].name} go on: {interval} over the mean of the seeds."
+            if chosen > 1
+            else f"The {rows[1].name} go on; the best other, the {rows[place].name}, gains "
+            f"{interval} on them."
+        )
     return Finding(
         check="ensembles",
         row="SQZ1",
         status=Status.PASS,
-        summary=f"Validation {metric}: {told}. {differ}. {verdict}",
+        summary=f"Validation {metric} (models trained / asked an example): {told}. {differ}. "
+        f"{verdict}",
         evidence={
-            "names": names,
-            "scores": values,
-            "losses": [
-                float(np.mean([each["loss"] for each in alone])),
-                *(each["loss"] for each in measured),
-            ],
-            "difference": [each.mean for each in gains],
-            "low": [each.low for each in gains],
-            "high": [each.high for each in gains],
-            "trainings": trainings,
-            "predictions": predictions,
-            "disagreement": [0.0, *apart],
-            "chosen": 1 + place,
-            "smallest_gain": least,
+            "names": [each.name for each in rows],
+            "scores": [each.metrics[metric] for each in rows],
+            "losses": [each.metrics["loss"] for each in rows],
+            "difference": [each.gain.mean for each in rows],
+            "low": [each.gain.low for each in rows],
+            "high": [each.gain.high for each in rows],
+            "trainings": [each.trainings for each in rows],
+            "predictions": [each.asked for each in rows],
+            "disagreement": [each.disagreement for each in rows],
+            "chosen": chosen,
             "metric": metric,
-            "models": [_member(pool, i) for i in range(len(pool.ways))],
-            "shares": {name: _spread(each, len(pool.ways)) for name, each in blends.items()},
+            **evidence,
         },
     )
 
 
 def _named(each: Ensemble) -> str:
     count = len(each.places)
-    words = {SEEDS: "seeds", SETTINGS: "best settings", SNAPSHOTS: "snapshots of one run"}
-    return f"{count} {words[each.name]}" if each.name in words else each.name
+    told = {
+        SEEDS: f"{count} seed{'s' * (count != 1)}",
+        SETTINGS: f"{count} models of the best settings",
+        SNAPSHOTS: f"{count} snapshots of one run",
+    }
+    kept = int((each.shares > 0.0).sum())
+    return told.get(each.name) or f"{kept} model{'s' * (kept != 1)} of the {each.name}"
 
 
-def _member(pool: Pool, place: int) -> str:
-    way = pool.ways[place]
-    words = {SEEDS: "seed", SETTINGS: "best setting", SNAPSHOTS: "snapshot", LINEAR: "linear model"}
-    return words[way] if way == LINEAR else f"{words[way]} {1 + pool.ways[:place].count(way)}"
+def _members(pool: Pool) -> list[str]:
+    """A name for each."""
+    words = {SEEDS: "seed", SETTINGS: "best setting", SNAPSHOTS: "snapshot"}
+    return [
+        "linear model" if way == LINEAR else f"{words[way]} {1 + pool.ways[:place].count(way)}"
+        for place, way in enumerate(pool.ways)
+    ]
 
 
-def _spread(each: Ensemble, count: int) -> np.ndarray:
-    """Its shares at the places of the pool."""
-    shares = np.zeros(count)
-    shares[each.places] = each.shares
-    return shares
+def _shares(pool: Pool, tried: Sequence[Ensemble]) -> dict[str, np.ndarray]:
+    """Of every blend the shares of all models of the pool."""
+    found = {}
+    for each in tried:
+        if each.name in FITS:
+            found[each.name] = np.zeros(len(pool.ways))
+            found[each.name][each.places] = each.shares
+    return found

@@ -76,9 +76,10 @@ def coverage(
         check="coverage",
         row="SQZ1",
         status=Status.PASS,
-        summary=f"The 95 % interval of the members' spread covers {alone[at]:.1%} of the validation "
-        f"targets, and {together[at]:.1%} with a constant deviation of {deviation:.3g} (of the "
-        f"targets' own) added: the members tell how far they differ, not how far the truth may be.",
+        summary=f"The 95 % interval of the members' spread covers {alone[at]:.1%} of the "
+        f"validation targets, and {together[at]:.1%} with a constant deviation of {deviation:.3g} "
+        "(of the targets' own) added: the members tell how far they differ, not how far the truth "
+        "may be.",
         evidence={
             "levels": list(calibration.LEVELS),
             "covered": [alone, together],

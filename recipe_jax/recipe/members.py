@@ -1,6 +1,6 @@
 """Models to make one of: other seeds, the best few settings, snapshots of one run, other models."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,6 @@ from recipe_jax.train import settings as train_settings
 from recipe_jax.types import Finding, Result, Status, Trial, Trials
 
 FIRST_SEED, FOLD_SEED, SNAPSHOT_SEED = 400, 500, 520
-CYCLES = 5
 LINEAR = "linear"
 SEEDS, SETTINGS, SNAPSHOTS = "seeds", "best settings", "snapshots"
 """Ways to several models; LINEAR is another one, for the blends alone."""
@@ -60,7 +59,7 @@ def train(context: Context) -> Generator[Any, Any, Pool]:
         trainings[SETTINGS] += _candidates(context) * context.recipe.folds
     taken = yield from snapshots(context)
     ways += [SNAPSHOTS] * len(taken)
-    return Pool([*results, *taken], ways, {**trainings, SNAPSHOTS: 1})
+    return Pool([*results, *taken], ways, {**trainings, SNAPSHOTS: min(1, len(taken))})
 
 
 def best_settings(context: Context) -> Generator[Any, Any, list[Mapping[str, Any]]]:
@@ -96,6 +95,7 @@ def best_settings(context: Context) -> Generator[Any, Any, list[Mapping[str, Any
         f"split: out-of-fold {metric} from {means[order[0]]:.4g} to {means[order[-1]]:.4g}; the "
         f"one that goes on is number {place}. The first {len(kept)} make an ensemble.",
         evidence={
+            "places": [i + 1 for i in order],
             "settings": [_differing(context.candidates)[i] for i in order],
             "scores": scores[order],
             "kept": [i in kept for i in order],
@@ -109,6 +109,8 @@ def snapshots(context: Context) -> Generator[Any, Any, list[Result]]:
     """One run whose rate falls along a cosine again and again, and its weights at the end of every
     cycle: several models at the price of one (Huang et al. 2017)."""
     rounds, cycles = _cycles(context)
+    if cycles < 2:
+        return []
     settings = {"schedule.name": "cosine", "schedule.cycles": cycles, "train.patience": None}
     carried = {k: v for k, v in context.carried.items() if not k.startswith("schedule.")}
     trial = Trial(settings={**carried, **settings}, seed=SNAPSHOT_SEED)
@@ -133,7 +135,9 @@ def planned(context: Context) -> list[Planned]:
     count, epochs = context.recipe.members, context.config["train"]["epochs"]
     candidates = _candidates(context)
     lanes = count * (1 + bool(candidates)) + has_linear(context)
-    wanted = [Planned(lanes, epochs, 1 + has_linear(context)), Planned(1, epochs, 1)]
+    wanted = [Planned(lanes, epochs, 1 + has_linear(context))]
+    if _cycles(context)[1] > 1:
+        wanted.append(Planned(1, epochs, 1))
     if candidates:
         wanted.append(Planned(candidates * context.recipe.folds, epochs, 1))
     return wanted
@@ -168,24 +172,13 @@ def _cycles(context: Context) -> tuple[int, int]:
     train, examples = context.config["train"], len(context.task.train.targets)
     length = train_settings.of_config(train, examples)
     steps = -(-train["epochs"] * examples // context.setting("train.batch_size"))
-    cycles = min(CYCLES, steps)
+    cycles = max(1, min(context.recipe.snapshots, steps))
     each = max(1, min(round(length.rounds / cycles), steps // cycles))
     return cycles * each, cycles
 
 
-def _differing(candidates: Any) -> list[str]:
-    """Each setting in words, what all have in common left out."""
-    told = [dict(each) for each in candidates]
-    paths = dict.fromkeys(path for each in told for path in each)
-    apart = [path for path in paths if len({str(each.get(path)) for each in told}) > 1]
-    return [
-        ", ".join(
-            f"{path.rpartition('.')[2]} {each[path]:.3g}"
-            if isinstance(each[path], float)
-            else f"{path.removesuffix('.name').rpartition('.')[2]} {each[path]}"
-            for path in apart
-            if path in each
-        )
-        or "the present setting"
-        for each in told
-    ]
+def _differing(candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each without what all have in common."""
+    paths = dict.fromkeys(path for each in candidates for path in each)
+    apart = [path for path in paths if len({str(each.get(path)) for each in candidates}) > 1]
+    return [{path: each.get(path) for path in apart} for each in candidates]

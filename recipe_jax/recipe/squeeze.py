@@ -1,6 +1,6 @@
 """Stage squeeze: ensembles, each gain beside its cost, and the one look at the test split."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from recipe_jax.recipe import blending, calibrating, deciding, final, members, t
 from recipe_jax.recipe.base import Context, Planned, Stage
 from recipe_jax.recipe.deciding import Change
 from recipe_jax.train.evaluate import metrics_of
-from recipe_jax.types import Decision, Finding, Outputs, Result, Split, Status, judge
+from recipe_jax.types import Decision, Finding, Outputs, Split, Status, judge
 
 EXPECTS = "Averaging models beats the single one, and the test score agrees with validation."
 HIGHWAY = Change("highway", {"model.block": "highway"})
@@ -51,12 +51,10 @@ def run(context: Context) -> Stage:
     yield from final.mistakes(context, together, test)
     score = metrics_of(objective, chosen.outputs, validation.targets)[objective.score.metric]
     yield final.test_score(context, together, test, validation=score, members=outputs)
-    count = len(model.members)
-    told = f"the average of {count} {chosen.name}" if not model.shares else ""
-    told = told or f"a {chosen.name} of {count} models"
+    told = chosen.name
     if model.temperature != 1.0:
         told += f", at a temperature of {model.temperature:.3g}"
-    return Decision(summary=f"The model is {told}.", model=model)
+    return Decision(summary=f"The model is the average of {told}.", model=model)
 
 
 def planned(context: Context) -> list[Planned]:

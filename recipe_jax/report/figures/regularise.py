@@ -9,6 +9,11 @@ import plotly.graph_objects as go
 from recipe_jax.report.figures import _style
 
 
+def highway(evidence: Mapping[str, Any]) -> go.Figure:
+    """Highway layers beside plain ones."""
+    return regularisers(evidence)
+
+
 def regularisers(evidence: Mapping[str, Any]) -> go.Figure:
     """Gain of each over the same seeds without it: kept where the interval clears the mark."""
     names = list(evidence["names"])[::-1]
@@ -56,7 +61,7 @@ def regularisers(evidence: Mapping[str, Any]) -> go.Figure:
                 hovertemplate="%{x:+.4g}<extra></extra>",
             )
         )
-    seeds = f", paired over {evidence['seeds']} seeds" if evidence.get("seeds") else ""
+    seeds = f", paired over {_counts(evidence['seeds'])} seeds" if evidence.get("seeds") else ""
     return _style.frame(
         *traces,
         caption=f"Change of {evidence.get('metric', 'the score')}{seeds}, with its interval",
@@ -65,3 +70,9 @@ def regularisers(evidence: Mapping[str, Any]) -> go.Figure:
         yaxis={**_style.named_rows(names), "range": ends},
         xaxis={"showgrid": True, "tickformat": "+.3~g"},
     )
+
+
+def _counts(seeds: Any) -> str:
+    """How many, "4 to 8" where some changes had more than others."""
+    found = sorted(set(seeds)) if isinstance(seeds, list) else [seeds]
+    return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
