@@ -19,5 +19,7 @@ def get_config() -> ConfigDict:
     config.augment = ConfigDict({"name": "image", "shift_pixels": 2.0, "rotation_degrees": 10.0})
     config.train = ConfigDict({"batch_size": 64, "epochs": 12})
     config.search = ConfigDict({"name": "random", "trials": 8})
-    config.recipe = ConfigDict({"seeds": 3, "members": 4, "probe_epochs": 2, "range_epochs": 1})
+    config.recipe = ConfigDict(
+        {"seeds": 3, "members": 4, "folds": 0, "probe_epochs": 2, "range_epochs": 1}
+    )
     return config

@@ -17,5 +17,5 @@ def get_config() -> ConfigDict:
     config.optim = ConfigDict({"name": "adamw", "learning_rate": 1e-2})
     config.train = ConfigDict({"batch_size": 16, "epochs": 30, "evaluations": 10})
     config.search = ConfigDict({"name": "random", "trials": 8})
-    config.recipe = ConfigDict({"seeds": 3, "members": 3})
+    config.recipe = ConfigDict({"seeds": 3, "members": 3, "folds": 0, "snapshots": 0})
     return config

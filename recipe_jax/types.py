@@ -353,6 +353,19 @@ class Result(NamedTuple):
     place: tuple[str, int] | None = None
 
 
+class Blend(NamedTuple):
+    """Trained models as one: the mean of what they predict, each with its share.
+
+    members: results that hold weights, of one setting or of several; shares: (members,), they sum
+    to 1; none means equal ones; temperature: what the logits of the mean are divided by (1 where
+    values are predicted).
+    """
+
+    members: Sequence[Result]
+    shares: tuple[float, ...] = ()
+    temperature: float = 1.0
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trials:
     """A stage asks: train these. Answered by one Result a trial, in order.
@@ -422,14 +435,14 @@ class Scores:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Samples:
-    """A stage asks: what does the average of these models, all of one setting, write on its own?
+    """A stage asks: what does this model write on its own?
 
     Answered by one text a prompt: the prompt, and `length` tokens more. temperature: what logits
     are divided by before drawing; 0 takes the likeliest token.
     """
 
     label: str
-    results: Sequence[Result]
+    model: Blend
     prompts: tuple[str, ...]
     length: int
     temperature: float
@@ -471,10 +484,16 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What a stage hands to the next: settings to go on with, and the sentence that says why."""
+    """What a stage hands to the next: settings to go on with, and the sentence that says why.
+
+    model: what the run leaves behind, as far as this stage can tell; candidates: the settings that
+    did best in its search, the best first, each with all that a trial of it is told.
+    """
 
     summary: str
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    model: Blend | None = None
+    candidates: tuple[Mapping[str, Any], ...] = ()
 
 
 def judge(

@@ -18,7 +18,7 @@ from recipe_jax import config as configs
 from recipe_jax.app import drive, export, predict
 from recipe_jax.data import base as data_base
 from recipe_jax.data import table
-from recipe_jax.types import Result, Trial, UserError
+from recipe_jax.types import Blend, Result, Trial, UserError
 
 MEMBERS = 3
 MODEL = {"name": "mlp", "width": 8, "depth": 1, "dropout": 0.5}
@@ -72,7 +72,7 @@ def saved(folder: pathlib.Path, **sections):
     )
     task = drive.load_task(config)
     built, members = make(config, task)
-    export.save_model(folder / "model", task, config, members)
+    export.save_model(folder / "model", task, config, Blend(members))
 
     def truth(inputs):
         outputs = [
@@ -178,6 +178,46 @@ def test_weights_and_program_need_neither_the_package_nor_pickle(flowers, tmp_pa
     # Kernel and bias of 4 -> 8 and of 8 -> 3, one a member.
     assert done.stdout.strip() == str([(3, 3), (3, 4, 8), (3, 8), (3, 8, 3)])
     np.testing.assert_allclose(np.load(tmp_path / "found.npy"), truth(inputs), rtol=2e-5, atol=1e-6)
+
+
+def test_members_of_several_settings_predict_with_their_shares(tmp_path):
+    """Two widths, a linear model and a rate that is off in one: weighed, at a temperature."""
+    config = configs.as_dict(
+        configs.complete({"model": MODEL, "data": {"name": "iris"}, "train": {"batch_size": 8}})
+    )
+    task = drive.load_task(config)
+    settings = [
+        {"model.dropout": 0.0, "optim.learning_rate": 1e-2},
+        {"model.width": 5, "optim.learning_rate": 1e-2},
+        {"model.dropout": 0.3, "optim.learning_rate": 1e-2},
+        {"model.name": "linear", "optim.learning_rate": 1e-2},
+    ]
+    shares, temperature = (0.4, 0.3, 0.2, 0.1), 0.7
+    members, parts = [], []
+    inputs = jnp.asarray(task.validation.inputs)
+    for place, each in enumerate(settings):
+        own = configs.with_settings(config, each)
+        built, (made, *_) = make(own, task)
+        weights = jax.tree.map(lambda leaf, place=place: leaf * (1 + place), made.weights)
+        members.append(made._replace(trial=Trial(settings=each, seed=place), weights=weights))
+        outputs = built.model.apply(*weights, inputs, key=jax.random.key(1), train=False)[0]
+        parts.append(shares[place] * np.asarray(jax.nn.softmax(outputs)))
+    expected = np.sum(parts, axis=0) ** (1 / temperature)
+    expected /= expected.sum(-1, keepdims=True)
+    blend = Blend(members, shares, temperature)
+    export.save_model(tmp_path / "model", task, config, blend)
+    described, _, program = export.load_model(tmp_path / "model")
+    np.testing.assert_allclose(np.asarray(program(inputs)), expected, rtol=2e-5, atol=1e-6)
+    assert described["settings"] == {"optim.learning_rate": 1e-2}
+    assert described["temperature"] == temperature
+    told = described["members"]
+    assert [each["share"] for each in told] == list(shares)
+    assert [each["weights"] for each in told] == [[0, 0], [1, 0], [0, 1], [2, 0]]
+    assert told[3]["settings"] == {"model.name": "linear"}
+    with np.load(tmp_path / "model" / export.WEIGHTS) as weights:
+        kernels = {k: v.shape for k, v in weights.items() if k.endswith("output.kernel")}
+        assert kernels["part0.0.output.kernel"] == (2, 8, 3)
+        assert kernels["part1.0.output.kernel"] == (1, 5, 3)
 
 
 # --- Damage ----------------------------------------------------------------------------------

@@ -19,14 +19,14 @@ PURE = [
         "objectives",
         "optim",
     ),
-    *("schedules", "augment", "search", "prune", "ensemble", "assembly", "program"),
-    *("types", "keys", "trees", "resolve", "gate", "adapters"),
+    *("schedules", "augment", "search", "prune", "ensemble", "calibration", "assembly"),
+    *("program", "types", "keys", "trees", "resolve", "gate", "adapters"),
 ]
 # Lower numbers are lower layers; a module imports its own layer or lower ones.
 LAYER = {
     **dict.fromkeys(("types",), 0),
     **dict.fromkeys(("keys", "trees", "resolve", "gate"), 1),
-    **dict.fromkeys(("adapters", "assembly", "ensemble", "program"), 2),
+    **dict.fromkeys(("adapters", "assembly", "ensemble", "calibration", "program"), 2),
     **dict.fromkeys(["data", "models", "objectives", "optim", "schedules", "augment"], 3),
     **dict.fromkeys(["search", "prune"], 3),
     **dict.fromkeys(("feed",), 4),

@@ -258,6 +258,33 @@ def test_blocks_pass_their_input_on(block):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+def gradient_of_the_first_layer(block, depth):
+    """Norm of the loss's gradient there, as a part of that of the last layer."""
+    model = mlp.build(VALUES, width=32, depth=depth, block=block, activation="sigmoid")
+    params, state = model.init(KEY)
+    inputs = jax.random.normal(KEY, (16, 6))
+
+    def loss(params):
+        return jnp.square(model.apply(params, state, inputs, key=KEY, train=False)[0] - 1.0).mean()
+
+    grads = jax.grad(loss)(params)
+    first, last = grads["layers"]["0"]["dense"]["kernel"], grads["output"]["kernel"]
+    return float(jnp.linalg.norm(first) / jnp.linalg.norm(last))
+
+
+def test_the_gradient_passes_thirty_highway_layers_where_plain_ones_lose_it():
+    assert gradient_of_the_first_layer("plain", 30) < 1e-8
+    assert gradient_of_the_first_layer("highway", 30) > 3e-4
+    assert gradient_of_the_first_layer("plain", 2) > 3e-3
+
+
+def test_a_highway_carries_most_of_its_input_at_the_start():
+    model = mlp.build(VALUES, width=6, depth=2, block="highway")
+    params, _ = model.init(KEY)
+    np.testing.assert_array_equal(params["layers"]["1"]["gate"]["bias"], -2.0)
+    assert "gate" not in params["layers"]["0"]  # in and out differ in size
+
+
 def test_batch_normalisation_carries_statistics_and_layer_does_not():
     for name, carried in (("none", 0), ("batch", 4), ("layer", 0)):
         _, state = mlp.build(TABLE, width=4, normalization=name).init(KEY)

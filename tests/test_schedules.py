@@ -62,6 +62,17 @@ def test_warmup_never_starts_at_zero_and_reaches_one(warmup):
     np.testing.assert_allclose(max(found), 1.0)
 
 
+def test_cycles_are_short_cosines_one_after_the_other():
+    steps = range(100)
+    once = heights(cosine.build(25, floor=0.1), range(25))
+    found = heights(cosine.build(100, floor=0.1, cycles=4), steps)
+    np.testing.assert_allclose(found, np.tile(once, 4), rtol=1e-5)
+    np.testing.assert_allclose(heights(cosine.build(100, cycles=4), (100, 130)), 0.0, atol=1e-6)
+    # Cycles that are no whole number of steps begin at the first step after their start.
+    odd = heights(cosine.build(10, cycles=3), range(10))
+    assert np.flatnonzero(np.diff(odd) > 0).tolist() == [3, 6]
+
+
 def test_no_warmup_is_the_cosine():
     steps = range(12)
     expected = heights(cosine.build(10, floor=0.1), steps)

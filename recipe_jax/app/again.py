@@ -15,7 +15,7 @@ from recipe_jax.app.lanes import Lanes
 from recipe_jax.app.signals import Signals
 from recipe_jax.app.workdir import Workdir
 from recipe_jax.recipe.base import Context, best
-from recipe_jax.types import Result, Trials, UserError
+from recipe_jax.types import Blend, Result, Trials, UserError
 
 FOLDER = "only"
 
@@ -54,7 +54,7 @@ def train_again(
     out = place.path / FOLDER / uid
     out.mkdir(parents=True, exist_ok=True)
     writers.write_json(out / "config.json", configs.to_data(context.config))
-    export.save_model(out / "model", context.task, context.config, [told])
+    export.save_model(out / "model", context.task, context.config, Blend([told]))
     metric, score = context.objective.score, told.history[context.score_name()]
     console.line(f"trial {uid}, seed {told.trial.seed}, {told.status}")
     for path, value in told.trial.settings.items():

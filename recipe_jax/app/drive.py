@@ -31,7 +31,6 @@ from recipe_jax.types import (
     Measured,
     Objective,
     Outputs,
-    Result,
     Samples,
     Scores,
     Split,
@@ -246,7 +245,6 @@ class _Run:
         # What is replayed is told again.
         (place.path / study.NAME).unlink(missing_ok=True)
         self.findings: list[dict[str, Any]] = []
-        self.results: list[Result] = []
 
     def carry_out(self, stages: Sequence[Any], context: Context) -> int:
         """All stages in order, up to a gate that closes; the report is written in any case."""
@@ -255,7 +253,7 @@ class _Run:
         record["stages"] = [dict(stage) for stage in record["stages"]]
         self.place.save()
         began = time.monotonic()
-        closed = ended = False
+        closed, ended, model = False, False, None
         last = [stage for stage in stages if not getattr(stage, "ALWAYS", False)][-1]
         for number, stage in enumerate(stages):
             if closed and not getattr(stage, "ALWAYS", False):
@@ -270,7 +268,9 @@ class _Run:
             context = context._replace(
                 carried={**context.carried, **decision.settings},
                 findings=(*context.findings, *found),
+                candidates=decision.candidates or context.candidates,
             )
+            model = decision.model or model
             record |= {"widths": self.lanes.widths, "damaged_checkpoints": self.lanes.damage}
             self.console.decision(decision.summary, told["run_seconds"])
             self.place.save()
@@ -283,9 +283,8 @@ class _Run:
         written = [*WRITTEN]
         self.lanes.metrics.close()
         writers.rebuild_tensorboard(self.place.path)
-        final = [result for result in self.results if result.weights is not None]
-        if final and (ended or not closed):
-            export.save_model(self.place.path / "model", self.task, self.config, final)
+        if model is not None:
+            export.save_model(self.place.path / "model", self.task, self.config, model)
             written += [f"model/{name}" for name in export.FILES]
         if closed:
             more = ", or go on: the same command with --config.recipe.force"
@@ -319,8 +318,6 @@ class _Run:
                 self.console.finding(request)
             elif isinstance(request, Trials):
                 answer = self.lanes.train(name, request)
-                if request.keep:
-                    self.results = answer
             elif isinstance(request, Measured):
                 study.append(self.place.path / study.NAME, request)
             elif isinstance(request, Samples):

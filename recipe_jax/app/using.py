@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recipe_jax import assembly, ensemble, keys, trees
+from recipe_jax import assembly, keys
 from recipe_jax import config as configs
+from recipe_jax.app import blended
 from recipe_jax.train import evaluate
 from recipe_jax.train.generate import generate
-from recipe_jax.types import Objective, Outputs, Result, Samples, Scores, Split, Task
+from recipe_jax.types import Experiment, Objective, Outputs, Result, Samples, Scores, Split, Task
 
 
 class Models:
@@ -63,27 +64,22 @@ class Models:
 
         A prompt's own text decides its random draws, beside the seed: no other prompt does.
         """
-        first, encoder, spec = request.results[0], self.task.encoder, self.task.spec
-        config = configs.with_settings(self.config, first.trial.settings)
-        static, numbers = assembly.split(config)
-        build = assembly.make_build(static, spec, 1)
+        encoder, spec, model = self.task.encoder, self.task.spec, request.model
         (window,) = spec.input_shape
         told = [encoder.encode(prompt)[-window:] for prompt in request.prompts]
         prompts = np.zeros((len(told), window), np.int32)
         for row, tokens in zip(prompts, told):
             row[: len(tokens)] = tokens
-        key = keys.lane_key(self.config["seed"], first.trial.seed)
+        key = keys.lane_key(self.config["seed"], model.members[0].trial.seed)
         drawn = jnp.stack([keys.derive(key, "samples " + prompt) for prompt in request.prompts])
 
-        def write(numbers: Any, weights: Any, prompts: Any, temperature: Any) -> Any:
-            built = build(numbers)
-
+        def write(parts: Any, prompts: Any, temperature: Any) -> Any:
             def outputs_of(inputs: Any) -> Any:
-                def member(each: Any) -> Any:
-                    params, model_state = each
+                def member(built: Experiment, params: Any, model_state: Any) -> Any:
                     return evaluate.apply_model(built, params, model_state, inputs)[0]
 
-                return ensemble.average(jax.lax.map(member, weights), spec.kind)
+                told = [each._replace(**arrays) for each, arrays in zip(known, parts)]
+                return blended.outputs(model, told, spec.kind, member)
 
             return generate(
                 outputs_of,
@@ -95,9 +91,9 @@ class Models:
                 allowed=jnp.asarray(spec.prior) > 0.0,
             )
 
-        numbers = {name: jnp.float32(value) for name, value in numbers.items()}
-        weights = trees.stack([result.weights for result in request.results])
-        written = jax.jit(write)(numbers, weights, prompts, jnp.float32(request.temperature))
+        known = blended.parts(model, self.config, spec)
+        arrays = [{"numbers": each.numbers, "weights": each.weights} for each in known]
+        written = jax.jit(write)(arrays, prompts, jnp.float32(request.temperature))
         texts = [encoder.decode(row) for row in np.asarray(written)]
         return [prompt + text for prompt, text in zip(request.prompts, texts)]
 

@@ -36,7 +36,8 @@ killed run goes on.
 class Context(NamedTuple):
     """What a stage knows: the data, the completed config, and what the stages before it decided.
 
-    command: what a person types to run this config.
+    command: what a person types to run this config; candidates: settings that the search found
+    good, the best first.
     """
 
     task: Task
@@ -48,6 +49,7 @@ class Context(NamedTuple):
     carried: Mapping[str, Any]
     findings: Sequence[Finding]
     command: str = "python -m experiments.run"
+    candidates: Sequence[Mapping[str, Any]] = ()
 
     @property
     def epochs(self) -> int:

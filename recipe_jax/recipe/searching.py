@@ -109,6 +109,15 @@ def finals(context: Context, searched: Searched) -> Generator[Any, Any, Winner]:
     return Winner(finalists[place], means[place])
 
 
+def candidates(
+    context: Context, searched: Searched, winner: Winner
+) -> tuple[Mapping[str, Any], ...]:
+    """The winner and those that did best in the search, with what was decided before."""
+    scored = (searched.settings[i] for i in searched.order if np.isfinite(searched.scores[i]))
+    told = {_frozen(each): each for each in (winner.settings, *scored)}
+    return tuple({**context.carried, **each} for each in told.values())[: context.recipe.candidates]
+
+
 def planned(context: Context, axes: Sequence[Axis], *, repeats: int = 1) -> list[Planned]:
     """The search, and the finalists on new seeds."""
     epochs = context.config["train"]["epochs"]

@@ -1,15 +1,18 @@
 """The `recipe` section: how much the stages may spend, and what they do about a closed gate."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from recipe_jax.resolve import Count, NonNegative, Positive
+from recipe_jax.resolve import Between, Count, NonNegative, Positive
 
 
 class Recipe(NamedTuple):
     """The stages' knobs.
 
     force: go on after a FAIL; seeds: lanes a comparison is paired over; looks: how often they are
-    doubled, and a comparison looked at, while it is open; members: of the ensemble;
+    doubled, and a comparison looked at, while it is open; members: of an ensemble;
+    candidates: the best settings of the search, of which those for an ensemble are chosen by
+    cross-validation over so many folds of the training split; snapshots: of one run, for
+    another ensemble (below 2 folds or snapshots there is none of that kind);
     probe_epochs: length of the short trainings before tuning (None: as train.epochs);
     range_epochs: length of the runs of the learning-rate range test;
     smallest_gain: a change is kept when the interval of its gain lies wholly above this share of
@@ -24,6 +27,9 @@ class Recipe(NamedTuple):
     seeds: Count = 4
     looks: Count = 2
     members: Count = 8
+    candidates: Count = 6
+    folds: Annotated[int, Between(0)] = 5
+    snapshots: Annotated[int, Between(0)] = 5
     probe_epochs: Count | None = None
     range_epochs: Count = 3
     smallest_gain: Positive = 0.1

@@ -1,7 +1,7 @@
 """What stages say of text: what was learnt by heart, where it is hard, what the model writes."""
 
 import collections
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from recipe_jax import assembly
 from recipe_jax.checks import text_audit
 from recipe_jax.objectives.next_token import nats
 from recipe_jax.recipe.base import Context, Interval
-from recipe_jax.types import Finding, Result, Samples, Split, Status, Task, judge
+from recipe_jax.types import Blend, Finding, Samples, Split, Status, Task, judge
 
 WORST = 12
 PROMPT, PROMPTS = 24, 3
@@ -65,13 +65,13 @@ def learnt(task: Task, outputs: np.ndarray, split: Split) -> dict[str, Any]:
     }
 
 
-def samples(context: Context, results: Sequence[Result]) -> Iterator[Samples | Finding]:
+def samples(context: Context, model: Blend) -> Iterator[Samples | Finding]:
     """What the finished model writes, from the prompts of the config."""
     recipe = context.recipe
     prompts = tuple(map(str, recipe.prompts)) or first_words(context.task)
     texts = yield Samples(
         label="samples",
-        results=results,
+        model=model,
         prompts=prompts,
         length=recipe.sample_length,
         temperature=recipe.temperature,

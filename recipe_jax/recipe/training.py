@@ -2,7 +2,7 @@
 
 from recipe_jax.recipe import final, text
 from recipe_jax.recipe.base import Context, Planned, Stage, best
-from recipe_jax.types import Decision, Outputs, Trials
+from recipe_jax.types import Blend, Decision, Outputs, Trials
 
 EXPECTS = "The configured model trains."
 
@@ -15,9 +15,10 @@ def run(context: Context) -> Stage:
         epochs=context.config["train"]["epochs"],
         keep="best",
     )
+    model = Blend(results)
     yield final.curves(context, results)
     if text.is_text(context.task):
-        yield from text.samples(context, results)
+        yield from text.samples(context, model)
     outputs, test = yield Outputs(
         label="final score",
         results=results,
@@ -28,7 +29,8 @@ def run(context: Context) -> Stage:
     validation = best(results[0], context.score_name())
     yield final.test_score(context, outputs[0], test, validation=validation)
     return Decision(
-        summary=f"The model is the run's best evaluation, at step {results[0].best_step}."
+        summary=f"The model is the run's best evaluation, at step {results[0].best_step}.",
+        model=model,
     )
 
 

@@ -28,6 +28,7 @@ def run(context: Context) -> Stage:
     return Decision(
         summary=f"Going on with {stays}{searching.words(winner.settings)}.",
         settings=winner.settings,
+        candidates=searching.candidates(context, searched, winner),
     )
 
 

@@ -18,7 +18,8 @@ from recipe_jax.report.figures import _pictures, _runs, _style
 FOLDER = pathlib.Path(__file__).parent
 OPEN_CHECKS = (
     *("samples", "baselines", "overfit_one_batch", "range_test", "model_ladder", "regularisers"),
-    *("search", "curves", "seed_ensemble", "confusion", "predictions", "worst"),
+    *("search", "curves", "seed_ensemble", "ensembles", "calibration", "coverage", "confusion"),
+    *("predictions", "worst"),
     *("test_score", "written"),
 )
 """Findings that people want to look at also when they passed."""

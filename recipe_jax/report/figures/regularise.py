@@ -55,6 +55,11 @@ def regularisers_together(evidence: Mapping[str, Any]) -> go.Figure:
     return regularisers(evidence)
 
 
+def highway(evidence: Mapping[str, Any]) -> go.Figure:
+    """Highway layers beside plain ones."""
+    return regularisers(evidence)
+
+
 def regularisers(evidence: Mapping[str, Any]) -> go.Figure:
     """Gain of each over the same seeds without it: kept where the interval clears the mark."""
     names = list(evidence["names"])[::-1]
@@ -102,8 +107,8 @@ def regularisers(evidence: Mapping[str, Any]) -> go.Figure:
                 hovertemplate="%{x:+.4g}<extra></extra>",
             )
         )
-    counts = sorted({*np.atleast_1d(evidence.get("seeds") or [])})
-    seeds = f", over {' to '.join(str(n) for n in counts)} seeds and all examples" if counts else ""
+    told = f", over {_counts(evidence['seeds'])} seeds and all examples"
+    seeds = told if evidence.get("seeds") else ""
     return _style.frame(
         *traces,
         caption=f"Change of {evidence.get('metric', 'the score')}{seeds}, with its interval",
@@ -112,3 +117,9 @@ def regularisers(evidence: Mapping[str, Any]) -> go.Figure:
         yaxis={**_style.named_rows(names), "range": ends},
         xaxis={"showgrid": True, "tickformat": "+.3~g"},
     )
+
+
+def _counts(seeds: Any) -> str:
+    """How many, "4 to 8" where some changes had more than others."""
+    found = sorted(set(seeds)) if isinstance(seeds, list) else [seeds]
+    return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"

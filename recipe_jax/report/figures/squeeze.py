@@ -73,6 +73,214 @@ def seed_ensemble(evidence: Evidence) -> go.Figure:
     )
 
 
+def fold_scores(evidence: Evidence) -> list[Drawing]:
+    """Every fold of every setting, and the mean of each; those that make an ensemble in blue."""
+    names = [f"setting {place}" for place in evidence["places"]][::-1]
+    scores, kept = _style.lanes(evidence["scores"])[::-1], list(evidence["kept"])[::-1]
+    rows, folds = scores.shape
+    means = [float(np.nanmean(row)) if np.isfinite(row).any() else np.nan for row in scores]
+    traces: list[Any] = [
+        _style.dots(
+            _style.listed(scores.ravel()),
+            np.repeat(np.arange(rows), folds).tolist(),
+            name="one fold",
+            colour=_style.GREY,
+            marker={"size": 6, "opacity": 0.6},
+            hovertemplate="%{x:.4g}<extra></extra>",
+        )
+    ]
+    for chosen, name, colour in (
+        (True, "mean, in the ensemble", _style.BLUE),
+        (False, "mean, left out", _style.MUTED),
+    ):
+        places = [place for place in range(rows) if bool(kept[place]) is chosen]
+        if places:
+            traces.append(
+                _style.dots(
+                    _style.listed(_style.array([means[place] for place in places])),
+                    places,
+                    name=name,
+                    colour=colour,
+                    marker={"size": 15, "symbol": "line-ns-open", "line": {"width": 3}},
+                    hovertemplate="%{x:.4g}<extra></extra>",
+                )
+            )
+    figure = _style.frame(
+        *traces,
+        caption=f"{evidence.get('metric', 'Score')} on the fold that was left out, by setting; "
+        "setting 1 is the one that goes on",
+        height=_style.rows_height(rows, each=34),
+        yaxis={**_style.named_rows(names), "range": [-0.6, rows - 0.4]},
+        xaxis_showgrid=True,
+    )
+    paths = list(evidence["settings"][0])
+    told = [
+        [place, mean, *(each[path] for path in paths)]
+        for place, mean, each in zip(evidence["places"], means[::-1], evidence["settings"])
+    ]
+    columns = ["setting", "mean", *_style.labels(paths)]
+    return [figure, _pictures.table(columns, told, sortable=True)]
+
+
+def ensembles(evidence: Evidence) -> list[Drawing]:
+    """The gain of each ensemble with its interval and its cost, and the shares in the blends."""
+    names = list(evidence["ways"])[::-1]
+    count = len(names)
+    middle, low, high = (_style.array(evidence[key])[::-1] for key in ("difference", "low", "high"))
+    chosen = count - 1 - int(evidence["chosen"])
+    ends = [-0.6, count - 0.4]
+    traces: list[Any] = [
+        go.Scatter(
+            x=[0, 0],
+            y=ends,
+            mode="lines",
+            line={"color": _style.MUTED, "width": 1},
+            showlegend=False,
+            hoverinfo="skip",
+        )
+    ]
+    if evidence.get("smallest_gain"):
+        gain = float(evidence["smallest_gain"])
+        traces.append(
+            _style.upright(
+                gain, ends, name=f"smallest gain worth having {gain:.3g}", colour=_style.GREY
+            )
+        )
+    for name, colour, places in (
+        ("the model", _style.BLUE, [chosen]),
+        ("not taken", _style.GREY, [place for place in range(count) if place != chosen]),
+    ):
+        traces.append(
+            _style.dots(
+                _style.listed(middle[places]),
+                places,
+                name=name,
+                colour=colour,
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": _style.listed((high - middle)[places]),
+                    "arrayminus": _style.listed((middle - low)[places]),
+                    "color": colour,
+                    "thickness": 2,
+                    "width": 5,
+                },
+                hovertemplate="%{x:+.4g}<extra></extra>",
+            )
+        )
+    drawings: list[Drawing] = [
+        _style.frame(
+            *traces,
+            caption=f"Validation {evidence.get('metric', 'score')} against the mean of the seeds, "
+            "paired over examples",
+            x_title="better →",
+            height=_style.rows_height(count, each=38),
+            yaxis={**_style.named_rows(names), "range": ends},
+            xaxis={"showgrid": True, "tickformat": "+.3~g", "nticks": 6},
+        )
+    ]
+    if evidence.get("shares"):
+        drawings.append(_shares(evidence["models"], evidence["shares"]))
+    columns = {
+        "": "ways",
+        "trained": "trainings",
+        "asked": "predictions",
+        evidence.get("metric", "score"): "scores",
+        "loss": "losses",
+    }
+    rows = zip(*(evidence[key] for key in columns.values()))
+    return [*drawings, _pictures.table(list(columns), [list(row) for row in rows])]
+
+
+def _shares(models: list[Any], shares: Mapping[str, Any]) -> go.Figure:
+    """What each model has in each blend; those that none takes are left out."""
+    values = {name: _style.array(each) for name, each in shares.items()}
+    kept = [place for place in range(len(models)) if any(v[place] > 0 for v in values.values())]
+    kept = kept[::-1]
+    bars = [
+        go.Bar(
+            x=_style.listed(each[kept]),
+            y=list(range(len(kept))),
+            orientation="h",
+            name=_style.text(name),
+            marker={"color": colour},
+            hovertemplate="%{x:.1%}<extra></extra>",
+        )
+        for (name, each), colour in zip(values.items(), (_style.ORANGE, _style.PURPLE))
+    ]
+    return _style.frame(
+        *bars,
+        caption="Share of each model in the blends, fitted on all of validation",
+        height=_style.rows_height(len(kept), each=26),
+        yaxis=_style.named_rows([models[place] for place in kept]),
+        xaxis={"showgrid": True, "tickformat": ".0%"},
+        bargap=0.3,
+    )
+
+
+def calibration(evidence: Evidence) -> go.Figure:
+    """Confidence against the share that is right, in bins of as many examples each."""
+    traces: list[Any] = [
+        _style.line([0, 1], [0, 1], name="as sure as right", colour=_style.MUTED, dash="dash")
+    ]
+    before, after = evidence["error"]
+    told = (("as trained", before, _style.ORANGE), ("with the temperature", after, _style.BLUE))
+    lowest = 1.0
+    for place, (name, error, colour) in enumerate(told):
+        sure, right = (_style.array(evidence[key][place]) for key in ("confidence", "accuracy"))
+        lowest = min(lowest, float(sure.min()), float(right.min()))
+        traces.append(
+            go.Scatter(
+                x=_style.listed(sure),
+                y=_style.listed(right),
+                name=f"{name}, error {error:.3g}",
+                mode="lines+markers",
+                line={"color": colour, "width": 1.5},
+                marker={"size": 7},
+                hovertemplate="sure %{x:.3f}, right %{y:.3f}<extra></extra>",
+            )
+        )
+    floor = max(0.0, np.floor(lowest * 10 - 0.5) / 10)
+    return _style.frame(
+        *traces,
+        caption="Share of validation examples that are right, by how sure the model is",
+        x_title="mean probability of the class that is named",
+        xaxis={"range": [floor, 1.02], "showgrid": True},
+        yaxis_range=[floor, 1.04],
+    )
+
+
+def coverage(evidence: Evidence) -> go.Figure:
+    """How many targets lie inside intervals, against how many should."""
+    levels = evidence["levels"]
+    traces: list[Any] = [
+        _style.line([0, 1], [0, 1], name="as many as promised", colour=_style.MUTED, dash="dash")
+    ]
+    for name, values, colour in zip(
+        ("the members' spread", "with a constant deviation added"),
+        evidence["covered"],
+        (_style.ORANGE, _style.BLUE),
+    ):
+        traces.append(
+            go.Scatter(
+                x=levels,
+                y=_style.listed(_style.array(values)),
+                name=name,
+                mode="lines+markers",
+                line={"color": colour, "width": 1.5},
+                marker={"size": 7},
+                hovertemplate="promised %{x:.0%}, covered %{y:.1%}<extra></extra>",
+            )
+        )
+    return _style.frame(
+        *traces,
+        caption="Share of validation targets inside the central interval of the predictions",
+        x_title="share promised",
+        xaxis={"range": [0, 1.02], "showgrid": True, "tickformat": ".0%"},
+        yaxis={"range": [0, 1.04], "tickformat": ".0%"},
+    )
+
+
 def confusion(evidence: Evidence) -> go.Figure:
     """Which class is taken for which; shares of each true class."""
     classes, counts = list(evidence["classes"]), _style.array(evidence["matrix"])
