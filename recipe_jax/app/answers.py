@@ -82,7 +82,7 @@ def _settings(argv: Sequence[str], wanted: re.Pattern[str]) -> list[str]:
     return words
 
 
-def _answer(row: Mapping[str, Any]) -> Answer:
+def _answer(row: Any) -> Answer:
     """A row as an answer; ValueError where it is none."""
     if not isinstance(row, dict) or set(row) != set(FIELDS):
         raise ValueError(f"it must hold {', '.join(FIELDS)}")

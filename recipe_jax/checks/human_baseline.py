@@ -13,7 +13,7 @@ from recipe_jax.types import Answer, Finding, Objective, Split, Status, Task, ju
 DRAWS = 1000
 LEVEL = 0.05
 """Of the sign test that says a person does better."""
-MOST_SHOWN = 24
+MOST_SHOWN = 16
 UNSURE = -1
 """The class number of "I cannot tell": it is never right."""
 ROW = "SKEL4"
@@ -219,21 +219,18 @@ def _predicted(task: Task, objective: Objective, outputs: np.ndarray) -> np.ndar
 def _differing(
     task: Task, metric: str, people: Mapping[str, Sequence[Answer]], predicted: np.ndarray
 ) -> dict[str, list[str]]:
-    """The examples on which a person and the network differ most, and those with a note."""
+    """Examples with a note, and those on which a person and the network differ most."""
     rows = []
     for answers in people.values():
         asked = places(answers)
-        targets, values = truths(task)[asked], said(task, answers)
-        own, network = (losses(each, targets, metric) for each in (values, predicted[asked]))
-        for answer, apart, truth, guess in zip(
-            answers, np.abs(own - network), targets, predicted[asked]
-        ):
-            if apart or answer.note:
-                told = shown(answer.answer)
-                row = (answer.person, answer.example, word(task, truth), told)
-                rows.append((apart, (*row, word(task, guess), answer.note)))
-    rows = [row for _, row in sorted(rows, key=lambda each: -each[0])][:MOST_SHOWN]
-    names = ("person", "example", "truth", "person said", "network said", "note")
+        targets, guesses = truths(task)[asked], predicted[asked]
+        apart = np.abs(losses_of(task, answers, metric) - losses(guesses, targets, metric))
+        for answer, far, truth, guess in zip(answers, apart, targets, guesses):
+            if far or answer.note:
+                told = (word(task, truth), shown(answer.answer), word(task, guess), answer.note)
+                rows.append((not answer.note, -far, (answer.person, answer.example, *told)))
+    rows = [row for *_, row in sorted(rows, key=lambda each: each[:2])][:MOST_SHOWN]
+    names = ("person", "example", "truth", "said", "network", "note")
     return {name: [row[i] for row in rows] for i, name in enumerate(names)}
 
 

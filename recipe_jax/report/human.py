@@ -246,7 +246,8 @@ def _mistakes(task: Task, objective: Objective, answers: Sequence[Answer]) -> ma
         return _pictures.passages(texts, captions=captions)
     evidence = data_audit.picture(task, split, chosen)
     if evidence["kind"] in _pictures.DRAWN:
-        return squeeze.worst({**evidence, "labels": true, "predicted": said})
+        marked = ["?" if answers[i].answer is None else each for i, each in zip(worst, said)]
+        return squeeze.worst({**evidence, "labels": true, "predicted": marked})
     columns = dict(list(_columns(task, split.inputs[chosen]).items())[:MOST_COLUMNS])
     head = ["row", "truth", "you said"]
     rows = zip(evidence["ids"], true, said, *(map(_cell, each) for each in columns.values()))

@@ -52,9 +52,10 @@ def curves(
 
 
 def lines(
-    values: Sequence[np.ndarray], spans: Sequence[tuple[float, float]], label: str
+    values: Sequence[np.ndarray] | np.ndarray, spans: Sequence[tuple[float, float]], label: str
 ) -> markupsafe.Markup:
-    """Lines (points,) over time in one small picture, each in its own span from low to high."""
+    """Lines over time, each (points,), in one small picture, each in its own span from low to
+    high."""
     drawn = markupsafe.Markup("").join(
         markupsafe.Markup('<polyline class="line{}" points="{}"/>').format(i, _points(line, *span))
         for i, (line, span) in enumerate(zip(values, spans))

@@ -19,14 +19,16 @@ def human_baseline(evidence: Evidence) -> list[Drawing]:
         drawings.append(_beside_the_truth(evidence))
     else:
         drawings.append(_agreement(evidence))
-    differing = evidence["differing"]
+    differing = dict(evidence["differing"])
+    if len(evidence["people"]) == 1:
+        differing.pop("person")
     rows = list(zip(*differing.values()))
     if rows:
         drawings.append(
             _pictures.table(
                 list(differing),
                 rows,
-                caption="Where they differ most, and where the person left a note",
+                caption="Where the person left a note, and where they differ most",
                 sortable=True,
             )
         )
@@ -38,7 +40,7 @@ def _scores(evidence: Evidence) -> go.Figure:
     several = len(evidence["people"]) > 1
     # The first row is the lowest.
     for each in reversed(evidence["people"]):
-        same = f"network, as {each['name']}" if several else "network, same examples"
+        same = f"network ({each['name']})" if several else "network, same examples"
         for name, score, colour in (
             (same, each["network"], _style.BLUE),
             (each["name"], each["score"], _style.PURPLE),
@@ -61,6 +63,9 @@ def _scores(evidence: Evidence) -> go.Figure:
         for place, score, colour in zip(places, scores, colours)
         if score["low"] is not None
     ]
+    ends = [v for s in scores for v in s.values() if v is not None]
+    low, high = min(ends), max(ends)
+    margin = 0.08 * (high - low) or 0.1
     points = _style.dots(
         values,
         places,
@@ -78,7 +83,7 @@ def _scores(evidence: Evidence) -> go.Figure:
         "intervals",
         height=_style.rows_height(len(rows), minimum=170, each=40),
         yaxis={**_style.named_rows(rows), "range": [-0.6, len(rows) - 0.3]},
-        xaxis_showgrid=True,
+        xaxis={"showgrid": True, "range": [low - margin, high + margin]},
         showlegend=False,
     )
 
@@ -87,14 +92,15 @@ def _agreement(evidence: Evidence) -> Drawing:
     """How many examples each got right, alone or both."""
     columns = {
         "": "name",
-        "both right": "both_right",
-        "the person alone": "ahead",
-        "the network alone": "behind",
-        "both wrong": "both_wrong",
-        "seconds each": "median_seconds",
+        "both": "both_right",
+        "person": "ahead",
+        "network": "behind",
+        "neither": "both_wrong",
     }
     rows = [[each[key] for key in columns.values()] for each in evidence["people"]]
-    return _pictures.table(list(columns), rows, caption="Examples, by who was right")
+    return _pictures.table(
+        list(columns), rows, caption="Examples right for both, for one alone, for neither"
+    )
 
 
 def _beside_the_truth(evidence: Evidence) -> go.Figure:
