@@ -288,6 +288,25 @@ class Task:
     notes: tuple["Finding", ...] = ()
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a person said of one validation example; a line of human.jsonl.
+
+    fingerprint: of the task; place: of the example in the validation split, whose order the
+    fingerprint fixes; example: its name there; answer: the name of a class, the values in the
+    targets' own units, or None for "I cannot tell"; spent_seconds: from seeing it to answering;
+    note: where the person looked.
+    """
+
+    fingerprint: str
+    person: str
+    place: int
+    example: str
+    answer: str | tuple[float, ...] | None
+    spent_seconds: float
+    note: str = ""
+
+
 # --- Trials ----------------------------------------------------------------------------------
 
 

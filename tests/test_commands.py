@@ -146,7 +146,11 @@ def test_every_end_has_its_exit_code(monkeypatch, capsys, end, code, said):
 
 
 @pytest.mark.parametrize(
-    "command", [commands.run, commands.train, commands.sweep, commands.predict, commands.report]
+    "command",
+    [
+        *(commands.run, commands.train, commands.sweep),
+        *(commands.predict, commands.human, commands.report),
+    ],
 )
 @pytest.mark.parametrize("word", ["--help", "-h"])
 def test_help_names_the_flags_and_writes_nothing(capsys, command, word):

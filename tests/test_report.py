@@ -525,7 +525,7 @@ def test_the_policy_names_each_script_and_nothing_else(built):
     assert rules["default-src"] == "'none'" and rules["img-src"] == "data:"
     assert "unsafe" not in rules["script-src"]
     scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
-    assert rules["script-src"].split() == [page._digest(script) for script in scripts]
+    assert rules["script-src"].split() == [page.digest(script) for script in scripts]
     assert len(scripts) == 2
 
 

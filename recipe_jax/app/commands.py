@@ -125,6 +125,32 @@ def compare(argv: Sequence[str]) -> int:
     return 0
 
 
+def human(argv: Sequence[str]) -> int:
+    """A page on this machine that asks a person about validation examples."""
+    if _helped(human, argv, _human_flags):
+        return 0
+    from recipe_jax import config as configs
+    from recipe_jax.app import answers, drive
+    from recipe_jax.app import human as app_human
+    from recipe_jax.app.console import Console
+
+    parsed = configs.parse(_dashes(argv), _human_flags)
+    task = drive.load_task(parsed.config)
+    own = parsed.flags
+    app_human.ask(
+        task,
+        drive.make_objective(parsed.config, task),
+        _workdir(parsed),
+        person=own.person,
+        count=own.count,
+        port=own.port,
+        seed=parsed.config["seed"],
+        command=answers.running(parsed.path, argv, own.workdir),
+        console=Console(),
+    )
+    return 0
+
+
 def report(argv: Sequence[str]) -> int:
     """The page of a run, built again."""
     if _helped(report, argv, _workdir_flag):
@@ -181,23 +207,29 @@ def _trained(
     command: Command, stages: Sequence[Any], argv: Sequence[str], define: Define | None = None
 ) -> int:
     from recipe_jax import config as configs
-    from recipe_jax.app import drive
+    from recipe_jax.app import answers, drive
     from recipe_jax.app.console import Console
 
     parsed = configs.parse(_dashes(argv), define or _train_flags)
-    stem = pathlib.Path(parsed.path.partition(":")[0]).stem
     return drive.execute(
         what=command.__name__,
         stages=stages,
         config=parsed.config,
         overrides=parsed.overrides,
-        workdir=pathlib.Path(parsed.flags.workdir or f"runs/{stem}"),
+        workdir=_workdir(parsed),
         argv=argv,
         console=Console(),
         overwrite=parsed.flags.overwrite,
         dry_run=parsed.flags.dry_run,
         only=parsed.flags.only if define else "",
+        asks=answers.asking(parsed.path, argv),
     )
+
+
+def _workdir(parsed: Any) -> pathlib.Path:
+    """The folder that was named, or runs/<name of the config>."""
+    stem = pathlib.Path(parsed.path.partition(":")[0]).stem
+    return pathlib.Path(parsed.flags.workdir or f"runs/{stem}")
 
 
 def _workdir_flag(own: flags.FlagValues) -> None:
@@ -265,6 +297,23 @@ def _train_flags(own: flags.FlagValues) -> None:
     flags.DEFINE_bool("overwrite", False, "start anew in this workdir", flag_values=own)
 
 
+def _human_flags(own: flags.FlagValues) -> None:
+    _workdir_flag(own)
+    own["workdir"].help = "the run's folder, there or not (runs/<name of the config>)"
+    flags.DEFINE_integer(
+        "count", 50, "how many validation examples are asked", lower_bound=1, flag_values=own
+    )
+    flags.DEFINE_integer(
+        "port",
+        8765,
+        "where the page is, on localhost; 0 for any that is free",
+        lower_bound=0,
+        upper_bound=65535,
+        flag_values=own,
+    )
+    flags.DEFINE_string("person", "you", "who answers; everyone starts anew", flag_values=own)
+
+
 def _sweep_flags(own: flags.FlagValues) -> None:
     _train_flags(own)
     flags.DEFINE_string(
@@ -281,7 +330,7 @@ def _helped(command: Command, argv: Sequence[str], define: Define) -> bool:
         return False
     own = flags.FlagValues()
     define(own)
-    trains = define in (_train_flags, _sweep_flags, _doctor_flags)
+    trains = define in (_train_flags, _sweep_flags, _doctor_flags, _human_flags)
     lines = [("--" + name.replace("_", "-"), own[name].help) for name in own]
     example = "--config configs/digits.py" if trains else "--workdir runs/digits"
     if define is _compare_flags:

@@ -15,14 +15,14 @@ import jax
 
 from recipe_jax import assembly, provenance, resolve, study, writers
 from recipe_jax import config as configs
-from recipe_jax.app import again, export, plan
+from recipe_jax.app import again, answers, export, plan
 from recipe_jax.app.console import Console
 from recipe_jax.app.lanes import Lanes
 from recipe_jax.app.signals import Signals
 from recipe_jax.app.using import Models
-from recipe_jax.app.workdir import Workdir, open_workdir
+from recipe_jax.app.workdir import ENDED, Workdir, open_workdir
 from recipe_jax.data import base as data_base
-from recipe_jax.recipe.base import Context
+from recipe_jax.recipe.base import Context, Human
 from recipe_jax.recipe.settings import Recipe
 from recipe_jax.search.base import Search
 from recipe_jax.types import (
@@ -67,10 +67,12 @@ def execute(
     overwrite: bool = False,
     dry_run: bool = False,
     only: str = "",
+    asks: str = Human().command,
 ) -> int:
     """Carries out `stages` (modules of recipe/) on a workdir; the exit code.
 
-    only: of a finished workdir, train this trial again and nothing else.
+    only: of a finished workdir, train this trial again and nothing else; asks: the command that
+    asks a person about the same examples.
     """
     task = load_task(config)
     objective = make_objective(config, task)
@@ -82,6 +84,9 @@ def execute(
     varied = context.varied if searches else frozenset()
     planned = plan.of_stages(stages, context)
     record["plan"] = plan.as_data(planned)
+    reads = any(getattr(stage, "READS_ANSWERS", False) for stage in stages)
+    told = answers.read(workdir / answers.NAME, task) if reads else ()
+    record["answers"] = writers.plain(told)
     lines = plan.describe(planned, config=config, task=task, workdir=workdir)
     if dry_run:
         console.line(writers.to_json(configs.to_data(config), indent=2))
@@ -90,6 +95,10 @@ def execute(
     if only and (overwrite or not (workdir / "run.json").is_file()):
         raise UserError(f"--only {only} is for a finished run; there is none in {workdir}.")
     place = open_workdir(workdir, config=config, record=record, overwrite=overwrite)
+    known = answers.recorded(place.record["answers"])
+    context = context._replace(human=Human(known, asks))
+    if known:
+        lines.append(f"answers   {len(known)} of people, in {answers.NAME}")
     if only:
         same = again.train_again(place, only, stages=stages, context=context, console=console)
         return DONE if same else GATE_CLOSED
@@ -217,7 +226,7 @@ def _command(what: str, argv: Sequence[str]) -> str:
 
 def _is_complete(place: Workdir) -> bool:
     """The run came to its end, and all that it wrote is still there; else it is replayed."""
-    if place.record["status"] not in ("done", "gate closed"):
+    if place.record["status"] not in ENDED:
         return False
     return all((place.path / name).exists() for name in place.record["written"])
 

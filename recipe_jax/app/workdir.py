@@ -9,6 +9,7 @@ from typing import Any
 
 from recipe_jax import config as configs
 from recipe_jax import writers
+from recipe_jax.app import answers
 from recipe_jax.types import UserError
 
 OURS = (
@@ -30,6 +31,7 @@ RECORDED = (
     *("what", "data", "packages", "devices", "status", "exit_code", "test_openings", "stages"),
     "written",
 )
+ENDED = ("done", "gate closed")
 # What decides the bits besides config and data: going on under another of these is refused.
 BITWISE = ("jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -117,12 +119,7 @@ def _refuse_foreign(
 ) -> None:
     """Nothing that may be somebody's is removed: without a run.json, only what a run of this config
     leaves when it is killed before it wrote one, unless overwriting was asked for."""
-    foreign = sorted(name for name in found if not _ours(name))
-    if foreign:
-        raise UserError(
-            f"--workdir {path} holds files that are no run's ({', '.join(foreign[:3])}); choose an "
-            "empty or a new folder."
-        )
+    _refuse_files(path, found)
     whole = {name for name in found if name in OURS}
     begun = whole <= {"config.json"} and all(
         not configs.differences(read_json(path / name), configs.to_data(config)) for name in whole
@@ -131,6 +128,40 @@ def _refuse_foreign(
         raise UserError(
             f"--workdir {path} holds {', '.join(sorted(whole))} and no record of a run; choose an "
             "empty or a new folder, or start anew with --overwrite."
+        )
+
+
+def place_for_answers(path: pathlib.Path, fingerprint: str) -> pathlib.Path:
+    """The file for what people answer about the data of this fingerprint; its folder is made.
+
+    It may lie in a workdir before its run, under it or after it; a run of other data is refused.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--workdir {path} is a file; name a folder.")
+    try:
+        found = {p.name for p in path.iterdir()} if path.is_dir() else set()
+        if "run.json" in found:
+            data = read_json(path / "run.json").get("data", {})
+            if data.get("fingerprint") != fingerprint:
+                raise UserError(
+                    f"--workdir {path} belongs to a run on other data; choose another --workdir."
+                )
+        else:
+            _refuse_files(path, found)
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--workdir {path} cannot be used: {error.strerror}.") from error
+    return path / answers.NAME
+
+
+def _refuse_files(path: pathlib.Path, found: set[str]) -> None:
+    # Answers are a person's work: a run reads them, and never removes them.
+    foreign = sorted(name for name in found - {answers.NAME} if not _ours(name))
+    if foreign:
+        raise UserError(
+            f"--workdir {path} holds files that are no run's ({', '.join(foreign[:3])}); choose an "
+            "empty or a new folder."
         )
 
 
@@ -173,6 +204,11 @@ def _resume(path: pathlib.Path, config: Mapping[str, Any], record: dict[str, Any
             "could not be continued; bring them back, or start anew with --overwrite."
         )
     kept = {key: old[key] for key in ("status", "exit_code", "test_openings", "stages", "written")}
+    # What was answered since a run began counts when it is told again, after its end.
+    kept["answers"] = old.get("answers", [])
+    ended = kept["status"] in ENDED
+    if ended and record["answers"] and record["answers"] != kept["answers"]:
+        kept |= {"status": "running", "answers": record["answers"]}
     if given != stored:
         writers.write_json(path / "config.json", given)
     # Forced, no gate closes: this one did before force was said, if in a command killed since.

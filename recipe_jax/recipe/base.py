@@ -12,6 +12,7 @@ from recipe_jax.recipe.settings import Recipe
 from recipe_jax.resolve import keywords, resolve
 from recipe_jax.search.base import Axis, Search
 from recipe_jax.types import (
+    Answer,
     Decision,
     Finding,
     Measured,
@@ -33,6 +34,13 @@ killed run goes on.
 """
 
 
+class Human(NamedTuple):
+    """What people answered before the run began, and the command that asks them."""
+
+    answers: tuple[Answer, ...] = ()
+    command: str = "python -m experiments.human"
+
+
 class Context(NamedTuple):
     """What a stage knows: the data, the completed config, and what the stages before it decided.
 
@@ -50,6 +58,7 @@ class Context(NamedTuple):
     findings: Sequence[Finding]
     command: str = "python -m experiments.run"
     candidates: Sequence[Mapping[str, Any]] = ()
+    human: Human = Human()
 
     @property
     def epochs(self) -> int:

@@ -1,6 +1,7 @@
 """What is said of finished models: their curves, their mistakes, and their score on test."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -153,8 +154,21 @@ def test_score(
             "all": found,
             "members": alone,
             "baselines": {"names": list(simple), "scores": list(simple.values())},
+            "people": _people(context),
         },
     )
+
+
+def _people(context: Context) -> dict[str, Any]:
+    """What people scored on validation, where that is by the metric that decides."""
+    found = [each.evidence for each in context.findings if each.check == "human_baseline"]
+    scored = found and found[-1].get("metric") == context.objective.score.metric
+    people = found[-1]["people"] if scored else []
+    return {
+        "names": [each["name"] for each in people],
+        "scores": [each["score"]["value"] for each in people],
+        "counts": [each["count"] for each in people],
+    }
 
 
 def score_interval(context: Context, outputs: np.ndarray, test: Split, value: float) -> Interval:

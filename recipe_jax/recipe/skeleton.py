@@ -8,6 +8,7 @@ import numpy as np
 from recipe_jax.checks import (
     baselines,
     exact_evaluation,
+    human_baseline,
     input_independent,
     loss_at_init,
     output_bias,
@@ -23,6 +24,7 @@ EXPECTS = (
     "The loss starts where theory says, a few examples can be learnt by heart, inputs matter, and "
     "the network beats a constant."
 )
+READS_ANSWERS = True
 FEW = (2, 16)
 LEAST_RIGHT = 0.95
 """Share of the tokens learnt by heart that counts as all of them."""
@@ -115,6 +117,8 @@ def run(context: Context) -> Stage:
     yield baselines.examine(
         found, score, context.objective, losses=losses, count=len(task.validation.targets)
     )
+    told, command = context.human
+    yield human_baseline.examine(task, context.objective, told, outputs[0], command=command)
     yield from examining.examined(context)
     return Decision(
         summary=f"The pipeline holds; as configured the network reaches a validation "

@@ -17,9 +17,9 @@ from recipe_jax.report.figures import _pictures, _runs, _style
 
 FOLDER = pathlib.Path(__file__).parent
 OPEN_CHECKS = (
-    *("samples", "baselines", "overfit_one_batch", "range_test", "model_ladder", "regularisers"),
-    *("search", "curves", "seed_ensemble", "ensembles", "calibration", "coverage", "confusion"),
-    *("predictions", "worst"),
+    *("samples", "baselines", "human_baseline", "overfit_one_batch", "range_test", "model_ladder"),
+    *("learning_curve", "regularisers", "search", "curves", "seed_ensemble", "ensembles"),
+    *("calibration", "coverage", "confusion", "predictions", "worst", "verdict"),
     *("test_score", "written"),
 )
 """Findings that people want to look at also when they passed."""
@@ -56,6 +56,18 @@ def render(told: Mapping[str, Any]) -> str:
     by_anchor = {finding["anchor"]: finding for stage in stages for finding in stage["findings"]}
     score = told["verdict"]["score"]
     verdict = canvas.place(figures.draw("test_score", score)) if score else ""
+    (
+        *(
+            "samples",
+            "baselines",
+            "human_baseline",
+            "overfit_one_batch",
+            "range_test",
+            "model_ladder",
+        ),
+    )
+    (*("learning_curve", "regularisers", "search", "curves", "seed_ensemble", "ensembles"),)
+    (*("calibration", "coverage", "confusion", "predictions", "worst", "verdict"),)
     return template("page.html").render(
         told=told,
         stages=stages,
@@ -65,10 +77,19 @@ def render(told: Mapping[str, Any]) -> str:
         settings=_flat(told["config"]),
         overridden=set(told["overrides"]),
         run=told["run"],
-        css=markupsafe.Markup(_text("page.css")),
+        css=markupsafe.Markup(text("page.css")),
         light=_variables(COLOURS),
         dark=_variables({name: _style.DARK[colour] for name, colour in COLOURS.items()}),
-        **scripts(canvas),
+        *(
+            "samples",
+            "baselines",
+            "human_baseline",
+            "overfit_one_batch",
+            "range_test",
+            "model_ladder",
+        ),
+        *("learning_curve", "regularisers", "search", "curves", "seed_ensemble", "ensembles"),
+        *("calibration", "coverage", "confusion", "predictions", "worst", "verdict"),
     )
 
 
@@ -90,7 +111,7 @@ def style() -> markupsafe.Markup:
     dark = _variables({name: _style.DARK[colour] for name, colour in COLOURS.items()})
     return markupsafe.Markup(
         ":root{{{light}}}@media screen and (prefers-color-scheme: dark){{:root{{{dark}}}}}\n{css}"
-    ).format(light=_variables(COLOURS), dark=dark, css=markupsafe.Markup(_text("page.css")))
+    ).format(light=_variables(COLOURS), dark=dark, css=markupsafe.Markup(text("page.css")))
 
 
 def scripts(canvas: "Canvas") -> dict[str, Any]:
@@ -205,17 +226,17 @@ def _variables(colours: Mapping[str, str]) -> markupsafe.Markup:
 
 def _embedded(value: Any) -> markupsafe.Markup:
     """JSON that no string in it can break out of."""
-    text = writers.to_json(value)
+    words = writers.to_json(value)
     for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return markupsafe.Markup(text)
+        words = words.replace(character, f"\\u{ord(character):04x}")
+    return markupsafe.Markup(words)
 
 
-def _digest(script: str) -> str:
+def digest(script: str) -> str:
     """A script's name in the Content-Security-Policy: only these scripts run."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _text(name: str) -> str:
+def text(name: str) -> str:
     """A file of this folder."""
     return (FOLDER / name).read_text(encoding="utf-8")

@@ -43,19 +43,26 @@ def curves(
     spans = [extent(stacked[..., feature]) for feature in range(stacked.shape[-1])]
     figures = []
     for sequence, caption in zip(stacked, captions):
-        lines = markupsafe.Markup("").join(
-            markupsafe.Markup('<polyline class="line{}" points="{}"/>').format(
-                i, _points(line, *span)
-            )
-            for i, (line, span) in enumerate(zip(sequence.T, spans))
-        )
         figures.append(
-            markupsafe.Markup(
-                '<figure><svg viewBox="0 0 100 50" preserveAspectRatio="none" role="img" '
-                'aria-label="{}">{}</svg><figcaption>{}</figcaption></figure>'
-            ).format(short(caption), lines, short(caption))
+            markupsafe.Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(
+                lines(sequence.T, spans, short(caption)), short(caption)
+            )
         )
     return _in_rows(figures, groups)
+
+
+def lines(
+    values: Sequence[np.ndarray] | np.ndarray, spans: Sequence[tuple[float, float]], label: str
+) -> markupsafe.Markup:
+    """Lines over time, each (points,), in one small picture, each in its own span from low to
+    high."""
+    drawn = markupsafe.Markup("").join(
+        markupsafe.Markup('<polyline class="line{}" points="{}"/>').format(i, _points(line, *span))
+        for i, (line, span) in enumerate(zip(values, spans))
+    )
+    return markupsafe.Markup(
+        '<svg viewBox="0 0 100 50" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>'
+    ).format(label, drawn)
 
 
 def _points(values: np.ndarray, low: float, high: float) -> str:
@@ -131,18 +138,19 @@ def passages(
     )
 
 
-def png(image: np.ndarray, low: float, high: float) -> str:
-    """A data URI of an image (height, width) or (height, width, 1 or 3), at most 64 dots a side."""
+def png(image: np.ndarray, low: float, high: float, *, side: int = MAX_SIDE) -> str:
+    """A data URI of an image (height, width) or (height, width, 1 or 3), at most `side` dots in
+    each direction."""
     grey = (np.nan_to_num(image, nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12)
     dots = np.clip(np.rint(grey * 255), 0, 255).astype(np.uint8)
     if dots.ndim == 3 and dots.shape[-1] != 3:
         dots = dots[..., 0]
-    if max(dots.shape[:2]) > 4 * MAX_SIDE:
-        stride = max(dots.shape[:2]) // (2 * MAX_SIDE)
+    if max(dots.shape[:2]) > 4 * side:
+        stride = max(dots.shape[:2]) // (2 * side)
         dots = np.ascontiguousarray(dots[::stride, ::stride])
     picture = Image.fromarray(dots)
-    if max(picture.size) > MAX_SIDE:
-        picture.thumbnail((MAX_SIDE, MAX_SIDE))
+    if max(picture.size) > side:
+        picture.thumbnail((side, side))
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

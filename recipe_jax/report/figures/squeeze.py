@@ -399,6 +399,9 @@ def test_score(evidence: Evidence) -> go.Figure:
     for name, score in zip(given.get("names", []), given.get("scores", [])):
         if score is not None:
             rows.append((name, score, _style.GREY))
+    people = evidence.get("people") or {}
+    for person, score in zip(people.get("names", []), people.get("scores", [])):
+        rows.append((f"{_style.cut(person, 12)}, validation", score, _style.PURPLE))
     if evidence.get("validation") is not None:
         rows.append(("this model, validation", evidence["validation"], _style.ORANGE))
     rows.append(("this model, test", value, _style.BLUE))
