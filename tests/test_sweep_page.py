@@ -265,8 +265,8 @@ addEventListener("load", () => {
 @pytest.mark.skipif(BROWSER is None, reason="no browser is installed")
 def test_brushing_in_a_browser(tmp_path, monkeypatch):
     """Two ranges keep the lines that pass both, a click drops one, and keys do the same."""
-    text = page._text
-    monkeypatch.setattr(page, "_text", lambda name: text(name) + PLAY * (name == "page.js"))
+    text = page.text
+    monkeypatch.setattr(page, "text", lambda name: text(name) + PLAY * (name == "page.js"))
     evidence = sweep()
     told = browse(page_of(evidence, tmp_path).as_uri(), tmp_path, "--dump-dom")
     if not told.stdout:
