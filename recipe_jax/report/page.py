@@ -56,18 +56,6 @@ def render(told: Mapping[str, Any]) -> str:
     by_anchor = {finding["anchor"]: finding for stage in stages for finding in stage["findings"]}
     score = told["verdict"]["score"]
     verdict = canvas.place(figures.draw("test_score", score)) if score else ""
-    (
-        *(
-            "samples",
-            "baselines",
-            "human_baseline",
-            "overfit_one_batch",
-            "range_test",
-            "model_ladder",
-        ),
-    )
-    (*("learning_curve", "regularisers", "search", "curves", "seed_ensemble", "ensembles"),)
-    (*("calibration", "coverage", "confusion", "predictions", "worst", "verdict"),)
     return template("page.html").render(
         told=told,
         stages=stages,
@@ -80,16 +68,7 @@ def render(told: Mapping[str, Any]) -> str:
         css=markupsafe.Markup(text("page.css")),
         light=_variables(COLOURS),
         dark=_variables({name: _style.DARK[colour] for name, colour in COLOURS.items()}),
-        *(
-            "samples",
-            "baselines",
-            "human_baseline",
-            "overfit_one_batch",
-            "range_test",
-            "model_ladder",
-        ),
-        *("learning_curve", "regularisers", "search", "curves", "seed_ensemble", "ensembles"),
-        *("calibration", "coverage", "confusion", "predictions", "worst", "verdict"),
+        **scripts(canvas),
     )
 
 
