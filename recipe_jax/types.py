@@ -216,13 +216,31 @@ class Split(NamedTuple):
         """Its first `count` examples; all of them for None."""
         return Split(self.inputs[:count], self.targets[:count], self.ids[:count])
 
+    def digests(self) -> list[bytes]:
+        """The SHA-256 of every input: equal inputs have equal ones."""
+        rows = np.ascontiguousarray(self.inputs)
+        return [hashlib.sha256(row.tobytes()).digest() for row in rows]
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation over examples, of every number of an input."""
+        return self.inputs.mean(0, dtype=np.float64), self.inputs.std(0, dtype=np.float64)
+
 
 class Sealed:
-    """A split that can be counted and hashed, and opened only with a reason that is recorded."""
+    """A split that can be counted, and whose inputs can be hashed and averaged; labels, scores and
+    single inputs are seen only by opening it, with a reason that is recorded."""
 
     def __init__(self, split: Split):
         self._split = split
         self.num_examples = len(split.inputs)
+
+    def digests(self) -> list[bytes]:
+        """As `Split.digests`: finds copies of its inputs in other splits."""
+        return self._split.digests()
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """As `Split.moments`: tells whether its inputs lie where those of other splits do."""
+        return self._split.moments()
 
     def open(self, record: Callable[[], None]) -> Split:
         """The split; `record` is called first, and is where the opening is written down."""

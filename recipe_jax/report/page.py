@@ -17,7 +17,8 @@ from recipe_jax.report.figures import _pictures, _runs, _style
 
 FOLDER = pathlib.Path(__file__).parent
 OPEN_CHECKS = (
-    *("samples", "baselines", "overfit_one_batch", "range_test", "model_ladder", "regularisers"),
+    *("samples", "distributions", "label_errors", "symmetries", "baselines"),
+    *("overfit_one_batch", "range_test", "model_ladder", "regularisers"),
     *("search", "curves", "seed_ensemble", "confusion", "predictions", "worst"),
     *("test_score", "written"),
 )
