@@ -254,7 +254,8 @@ class Spec:
 
     kind: "classification", "regression" or "next_token"; prior: class or token frequencies in the
     training split, or zeros (standardised targets); target_scale: standard deviation of each target
-    in its own units; input_dtype: "float32", or "int32" where inputs are numbers of tokens.
+    in its own units; input_dtype: "float32", or "int32" where inputs are numbers of tokens;
+    class_weights: what the loss weighs classes by where the data section asks for it, else ().
 
     next_token: input_shape is (window,), inputs are (batch, window) token numbers, num_outputs is
     the size of the vocabulary, outputs are (batch, window, num_outputs): those at a position may
@@ -268,6 +269,7 @@ class Spec:
     target_scale: tuple[float, ...] = ()
     target_mean: tuple[float, ...] = ()
     input_dtype: str = "float32"
+    class_weights: tuple[float, ...] = ()
 
     @property
     def prior_outputs(self) -> np.ndarray:
@@ -289,7 +291,9 @@ class Task:
     features)), "table" or "text" (inputs are windows of tokens, class_names the symbols); encoder
     turns raw examples into inputs (and back, for showing); class_names is empty for regression;
     notes are findings made while reading, such as imputed cells; fingerprint is the SHA-256 of
-    examples and splits.
+    examples and splits, held_fingerprint of the validation examples alone, as they were read;
+    available: how many examples were read, before classes, a sample or a fraction were chosen
+    (0: not known).
     """
 
     name: str
@@ -304,6 +308,8 @@ class Task:
     target_names: tuple[str, ...]
     fingerprint: str
     notes: tuple["Finding", ...] = ()
+    held_fingerprint: str = ""
+    available: int = 0
 
 
 # --- Trials ----------------------------------------------------------------------------------

@@ -8,25 +8,34 @@ import sklearn.datasets
 
 from recipe_jax import resolve, writers
 from recipe_jax.checks import (
+    class_balance,
+    columns,
     corrupt,
     data_audit,
     distributions,
     drift,
     duplicates,
+    feed_order,
     label_errors,
     near_copies,
+    nearest,
+    normalisation,
     oracle,
     outliers,
     repeats,
+    sample_size,
+    splits,
+    symmetries,
 )
 from recipe_jax.data import base as data_base
 from recipe_jax.data import table as csv_table
+from recipe_jax.objectives import classification
 from recipe_jax.probes import examples as probe
 from recipe_jax.probes import neighbours
 from recipe_jax.probes.examples import Examples
 from recipe_jax.recipe import data as stage
 from recipe_jax.report import figures
-from recipe_jax.types import Sealed, Split, Status, Task
+from recipe_jax.types import Sealed, Split, Status, Task, UserError
 
 
 def draws(seed=0):
@@ -381,6 +390,204 @@ def test_shifted_test_inputs_are_seen_without_opening_the_seal():
     opened = task.test.open(list)
     moved = Sealed(opened._replace(inputs=opened.inputs + np.float32(1.5)))
     assert said(asked(drift, dataclasses.replace(task, test=moved))) == (Status.WARN, "A13")
+
+
+# --- Normalisation and columns ---------------------------------------------------------------
+
+
+def test_statistics_of_validation_are_noticed():
+    task = shipped("diabetes")
+    inputs = task.train.inputs + 0.5 * draws().normal(size=10)
+    held = task.validation.inputs
+    mean = np.concatenate([inputs, held]).mean(0)
+    task = with_train(task, inputs=(inputs - mean).astype(np.float32))
+    found = asked(normalisation, with_validation(task, inputs=(held - mean).astype(np.float32)))
+    assert said(found) == (Status.FAIL, "B9")
+
+
+def test_before_and_after_are_told_and_targets_in_their_own_unit():
+    task = shipped("diabetes")
+    found = asked(normalisation, task)
+    raw = sklearn.datasets.load_diabetes(scaled=False).data[task.train.ids]
+    before = np.array([each["before"] for each in found.evidence["columns"]])
+    np.testing.assert_allclose(before, np.stack([raw.mean(0), raw.std(0)], 1), rtol=1e-4)
+    assert f"{task.spec.target_mean[0]:.4g}" in found.summary
+
+
+def test_columns_without_variance_are_named():
+    inputs = draws().normal(size=(200, 4))
+    inputs[:, 1], inputs[:, 2] = 3.0, 1e9 + inputs[:, 2]
+    found = asked(normalisation, made(inputs, np.arange(200) % 2))
+    assert found.evidence["constant"] == ["x1"] and found.evidence["tiny"] == ["x2"]
+    assert said(found) == (Status.PASS, "")
+
+
+def hours(count=600):
+    """What a target that goes round with the hour looks like, and one that does not."""
+    hour = draws().integers(0, 24, count).astype(float)
+    noise = 0.1 * draws(1).normal(size=count)
+    return hour, np.cos(2 * np.pi * hour / 24) + noise, hour + noise
+
+
+def test_cycles_by_their_ends_or_their_names():
+    hour, round_, straight = hours()
+    assert columns.cyclic("x", hour, round_[:, None]) == (0.0, 24.0)
+    assert columns.cyclic("x", hour, straight[:, None]) is None
+    assert columns.cyclic("pickup_hour", hour, straight[:, None]) == (0.0, 24.0)
+    angle = draws().uniform(0, 360, 600)
+    assert columns.cyclic("wind direction", angle, straight[:, None]) == (0.0, 360.0)
+    assert columns.cyclic("hour", hour * 1.7, round_[:, None]) is None
+
+
+def test_columns_that_may_do_better_in_another_form():
+    hour, target, _ = hours()
+    draw = draws(3)
+    zeros = np.where(draw.random(600) < 0.4, 0.0, draw.normal(5, 1, 600))
+    codes = draw.integers(0, 7, 600)
+    target = target + np.array([0, 3, -2, 4, -3, 2, -4])[codes]
+    fine = draw.normal(size=600)
+    inputs = np.stack([hour, draw.standard_cauchy(600) ** 2, zeros, codes, fine], 1)
+    source = data_base.from_arrays(
+        "made",
+        inputs,
+        targets=target[:, None],
+        kind="regression",
+        feature_names=("hour", "income", "rain", "kind", "fine"),
+    )
+    found = asked(columns, data_base.prepare(source))
+    looks = {each["column"]: each["looks"].split()[0] for each in found.evidence["columns"]}
+    assert looks == {
+        "hour": "cyclic",
+        "income": "heavy-tailed,",
+        "rain": "discontinuous,",
+        "kind": "like",
+    }
+
+
+# --- Symmetries ------------------------------------------------------------------------------
+
+
+def test_what_leaves_digits_as_they_are():
+    found = asked(symmetries, shipped("digits"))
+    verdicts = {each["name"]: each["verdict"] for each in found.evidence["changes"]}
+    assert verdicts["turn by up to 10°"] == "keeps labels"
+    assert verdicts["mirror"] == verdicts["upside down"] == "destroys labels"
+    assert "augment.rotation_degrees=10" in found.remedy and "flip" not in found.remedy
+
+
+def test_a_mirror_is_proposed_where_it_changes_nothing():
+    """Of the brightness of whole images every mirror image is one more example."""
+    pictures = draws().uniform(0, 1, (200, 6, 6)) + np.linspace(0, 2, 200)[:, None, None]
+    found = asked(symmetries, made(pictures, (np.arange(200) >= 100).astype(int)))
+    verdicts = {each["name"]: each["verdict"] for each in found.evidence["changes"]}
+    assert verdicts["mirror"] == verdicts["upside down"] == "keeps labels"
+    assert "flip_probability=0.5" in found.remedy
+
+
+def test_the_verdict_by_hand():
+    assert symmetries.verdict(0.95, 0.0, 0.01) == "keeps labels"
+    assert symmetries.verdict(0.7, 0.03, 0.01) == "keeps labels"
+    assert symmetries.verdict(0.7, 0.0, 0.01) == "unclear"
+    assert symmetries.verdict(0.3, 0.0, 0.01) == "destroys labels"
+    assert symmetries.verdict(0.95, -0.05, 0.01) == "misleads"
+
+
+# --- Splits, order, size and balance ---------------------------------------------------------
+
+
+def test_an_example_in_two_splits_fails():
+    task = shipped("wine")
+    names = task.validation.ids.copy()
+    names[0] = task.train.ids[0]
+    found, _ = splits.look(Examples(with_validation(task, ids=names)))
+    assert said(found) == (Status.FAIL, "A4")
+
+
+def test_validation_has_one_name_whatever_the_order_and_the_fraction():
+    wine = sklearn.datasets.load_wine()
+    order = draws().permutation(len(wine.target))
+    one, other = made(wine.data, wine.target), made(wine.data[order], wine.target[order])
+    part = made(wine.data, wine.target, fraction=0.5)
+    assert one.held_fingerprint == other.held_fingerprint == part.held_fingerprint
+    assert part.fingerprint != one.fingerprint
+    changed = wine.data.copy()
+    changed[one.validation.ids[3], 0] += 1.0
+    assert made(changed, wine.target).held_fingerprint != one.held_fingerprint
+    _, found = splits.look(Examples(one))
+    assert one.held_fingerprint[:12] in found.summary and found.row == "DATA11"
+
+
+def test_an_order_that_repeats_or_leaves_out_is_seen():
+    labels = np.arange(300) % 3
+    orders = np.stack([draws(seed).permutation(300) for seed in (1, 2)])
+    assert said(feed_order.examine(orders, labels)) == (Status.PASS, "")
+    same = np.stack([orders[0], orders[0]])
+    assert said(feed_order.examine(same, labels)) == (Status.FAIL, "B3")
+    as_it_is = np.stack([np.arange(300), orders[0]])
+    assert said(feed_order.examine(as_it_is, np.sort(labels))) == (Status.FAIL, "B2")
+    twice = orders.copy()
+    twice[1, 0] = twice[1, 1]
+    assert said(feed_order.examine(twice, labels))[0] == Status.FAIL
+
+
+def test_the_share_that_is_used_and_what_less_would_cost():
+    found = asked(sample_size, shipped("digits"))
+    assert "All examples take part" in found.summary
+    assert found.evidence["sizes"] == [135, 270, 540, 1079]
+    assert found.evidence["scores"][0] < found.evidence["scores"][-1]
+    less = asked(sample_size, shipped("digits", max_examples=600))
+    assert "600 of 1797 examples take part (33%)" in less.summary
+
+
+def uneven(**options) -> Task:
+    targets = (np.arange(1200) % 10 == 0).astype(int)
+    return made(draws().normal(size=(1200, 4)) + 0.7 * targets[:, None], targets, **options)
+
+
+def test_what_rare_classes_lose_is_told_only_where_they_are_rare():
+    assert not list(class_balance.look(Examples(shipped("digits"))))
+    found = asked(class_balance, uneven())
+    assert found.evidence["weighed"][1] > found.evidence["plain"][1] + 0.05
+    assert "data.balance=weights" in found.remedy
+
+
+def test_recall_by_hand():
+    found = class_balance.recall(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), 3)
+    np.testing.assert_allclose(found, [1.0, 2 / 3, np.nan])
+
+
+def test_weights_make_every_class_count_as_much():
+    plain, weighed = uneven(), uneven(balance="weights")
+    np.testing.assert_array_equal(plain.train.inputs, weighed.train.inputs)
+    assert plain.spec.class_weights == ()
+    outputs = np.zeros((len(weighed.train.targets), 2), np.float32)
+    losses = np.asarray(classification.build(weighed.spec).loss(outputs, weighed.train.targets))
+    sums = [float(losses[weighed.train.targets == label].sum()) for label in (0, 1)]
+    assert sums[0] == pytest.approx(sums[1], rel=1e-5)
+    # The size of the loss stays, and the objective's own weights have the last word.
+    assert float(losses.mean()) == pytest.approx(np.log(2), rel=1e-5)
+    own = classification.build(weighed.spec, class_weights=(1.0, 1.0))
+    np.testing.assert_allclose(own.loss(outputs, weighed.train.targets), np.log(2), rtol=1e-5)
+    with pytest.raises(UserError, match=r"data\.balance='weights' is for classification"):
+        shipped("diabetes", balance="weights")
+
+
+# --- Mistakes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["digits", "sequences", "wine"])
+def test_mistakes_stand_beside_the_nearest_training_examples(name):
+    task = HEALTHY[name]()
+    asked_ = task.validation._replace(inputs=task.validation.inputs.copy())
+    asked_.inputs[:2] = task.train.inputs[[7, 3]]
+    found = nearest.of_mistakes(task, asked_, np.array([0, 1]))
+    assert [names[0] for names in found["near_ids"]] == [str(i) for i in task.train.ids[[7, 3]]]
+    truth = data_audit.label_text(task, task.train.targets[7])
+    assert found["near_labels"][0][0] == truth
+    shown = data_audit.picture(task, asked_, np.array([0, 1])) | found
+    shown |= {"predicted": ["a", "b"], "losses": np.ones(2)}
+    (drawn,) = figures.draw("worst", writers.plain(shown)) or [""]
+    assert str(task.train.ids[7]) in drawn and "nearest in training" in drawn
 
 
 # --- All of them -----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from sklearn import linear_model
 
 from recipe_jax.probes import neighbours
 from recipe_jax.probes.facts import NotGiven
-from recipe_jax.types import Split, Task
+from recipe_jax.types import Spec, Split, Task
 
 MOST_TRAIN, MOST_HELD = 8000, 2000
 """Of more examples the first are looked at: splits stand in a fixed order in which every beginning
@@ -109,10 +109,18 @@ class Examples:
 def table_columns(task: Task, inputs: np.ndarray) -> dict[str, np.ndarray]:
     """Rows of a table as columns by name, in their own units."""
     raw = task.encoder.decode(inputs)
-    if isinstance(raw, Mapping):
-        return dict(raw)
-    names = task.feature_names or tuple(f"feature {i}" for i in range(raw.shape[1]))
-    return dict(zip(names, np.asarray(raw, np.float64).T))
+    if not isinstance(raw, Mapping):
+        names = task.feature_names or tuple(f"feature {i}" for i in range(raw.shape[1]))
+        raw = dict(zip(names, np.asarray(raw, np.float64).T))
+    return {name: each if each.dtype == object else _as_read(each) for name, each in raw.items()}
+
+
+def _as_read(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Without the digits that float32 made up: whole numbers are whole again."""
+    largest = np.max(np.abs(values), where=np.isfinite(values), initial=0.0)
+    if not 1e-290 < largest < 1e290:
+        return values
+    return np.round(values, int(6 - np.ceil(np.log10(largest))))
 
 
 def comparable(
@@ -193,6 +201,22 @@ def chances(
     with warnings.catch_warnings():
         # One that has not converged still has an opinion.
         warnings.simplefilter("ignore")
-        line = linear_model.LogisticRegression(max_iter=100, tol=1e-3, class_weight=weights)
+        line = linear_model.LogisticRegression(max_iter=60, tol=1e-2, class_weight=weights)
         found[:, there] = line.fit(rows, labels).predict_proba(asked)
     return found
+
+
+def right_of(spec: Spec, guesses: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Of every example: 1 where the class is right; of quantities what is explained, so that the
+    mean is r2."""
+    if spec.kind == "classification":
+        return (guesses.argmax(1) == targets).astype(float)
+    spread = float(np.square(targets - targets.mean(0)).mean())
+    return 1.0 - np.square(guesses - targets).mean(1) / max(spread, 1e-12)
+
+
+def by_constant(spec: Spec, targets: np.ndarray) -> float:
+    """What the best constant reaches."""
+    if spec.kind != "classification":
+        return 0.0
+    return float(np.bincount(targets).max() / len(targets))

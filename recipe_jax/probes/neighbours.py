@@ -49,6 +49,15 @@ def nearest(
     return Nearest(np.concatenate(distances), np.concatenate(places))
 
 
+def closer(one: Nearest, other: Nearest) -> Nearest:
+    """As many of both together as of each alone, the nearest first."""
+    count = one.distances.shape[1]
+    distances = np.concatenate([one.distances, other.distances], 1)
+    order = np.argsort(distances, axis=1, kind="stable")[:, :count]
+    places = np.concatenate([one.places, other.places], 1)
+    return Nearest(np.take_along_axis(distances, order, 1), np.take_along_axis(places, order, 1))
+
+
 def narrowed(rows: Float[np.ndarray, "rows features"]) -> Float[np.ndarray, "rows fewer"]:
     """Wide rows projected at random, always the same way; distances stay within some percent."""
     if rows.shape[1] <= WIDEST:

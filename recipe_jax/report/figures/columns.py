@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import markupsafe
 import plotly.graph_objects as go
 
 from recipe_jax.report.figures import Drawing, _pictures, _style, data
@@ -79,3 +80,46 @@ def _levels(column: Mapping[str, Any]) -> str:
     listed: Sequence[Any] = list(zip(column["levels"], column["counts"]))[:5]
     rest = ", …" if column["distinct"] > len(listed) else ""
     return ", ".join(f"{_style.cut(level, 20)} ({count})" for level, count in listed) + rest
+
+
+def normalisation(evidence: Evidence) -> markupsafe.Markup:
+    """Mean and deviation of each column in its own unit, as it enters, and in validation."""
+    rows = [
+        [
+            column["column"],
+            _pictures.spark(column["counts"]),
+            *column["before"],
+            *column["after"],
+            column["lowest"],
+            column["highest"],
+            *column["validation"],
+        ]
+        for column in evidence["columns"]
+    ]
+    head = ["column", "before", "mean", "sd", "enters: mean", "sd", "lowest", "highest"]
+    head += ["validation: mean", "sd"]
+    return _pictures.table(head, [_rounded(row) for row in rows], sortable=True)
+
+
+def columns(evidence: Evidence) -> markupsafe.Markup | None:
+    """Each column as it is, as it enters the network, and in the form to be tried."""
+    if not evidence.get("columns"):
+        return None
+    rows = [
+        [
+            each["column"],
+            each["looks"],
+            _pictures.spark(each["before"]),
+            "{:.2g} to {:.2g}".format(*each["enters_range"]),
+            _pictures.spark(each["after"]),
+            each["try"].format(column=each["column"]),
+        ]
+        for each in evidence["columns"]
+    ]
+    head = ["column", "looks", "as it is", "enters from", "after that", "to be tried"]
+    return _pictures.table(head, rows)
+
+
+def _rounded(row: Sequence[Any]) -> list[Any]:
+    """Rounding leaves means of 1e-9, which are read as 0."""
+    return [0.0 if isinstance(v, float) and abs(v) < 1e-6 else v for v in row]
