@@ -243,6 +243,14 @@ def test_near_copies_are_found(name):
     assert set(found.evidence["ids"][1::2]) == set(originals)
 
 
+def test_rows_that_lie_close_by_nature_are_no_copies():
+    draw = draws()
+    few = draw.integers(0, 3, (900, 5)).astype(float)
+    few[:, 4] = draw.normal(size=900)
+    found = asked(near_copies, made(few, draw.integers(0, 2, 900)))
+    assert found.status == Status.PASS
+
+
 def test_the_dimension_of_a_cloud():
     for dimension in (2, 6):
         rows = draws().uniform(size=(3000, dimension)).astype(np.float32)
@@ -272,9 +280,11 @@ def test_wrong_labels_are_listed_with_the_right_ones(name):
 
 
 def test_confident_learning_by_hand():
-    chances = np.array([[0.9, 0.1], [0.7, 0.3], [0.1, 0.9], [0.2, 0.8], [0.05, 0.95], [0.55, 0.45]])
-    labels = np.array([0, 0, 1, 1, 0, 1])
-    # Mean chance of a class among its own: (0.9 + 0.7 + 0.05) / 3 = 0.55 and 0.717.
+    chances = np.array(
+        [[0.9, 0.1], [0.7, 0.3], [0.1, 0.9], [0.2, 0.8], [0.05, 0.95], [0.55, 0.45], [0.45, 0.55]]
+    )
+    labels = np.array([0, 0, 1, 1, 0, 1, 0])
+    # Mean chance of a class among its own: 0.525 and 0.717, which the last one does not reach.
     found = label_errors.suspects(chances, labels)
     assert found.places.tolist() == [4, 5] and found.suggested.tolist() == [1, 0]
     np.testing.assert_allclose(found.margin, [0.9, 0.1])

@@ -39,7 +39,8 @@ def look(examples: Examples) -> Iterator[Finding]:
         f"validation, {in_test} test inputs in one of them, {len(torn)} equal inputs with "
         "different targets."
     )
-    told = [*across, *torn, *(found for found in groups if found not in across + torn)]
+    # Those that cross a border first, then those that contradict each other.
+    told = sorted(groups, key=lambda found: (found not in across, found not in torn))
     evidence: dict[str, Any] = {
         "within_train": within,
         "across_splits": len(across),

@@ -66,8 +66,8 @@ def _alike(one: np.ndarray, other: np.ndarray) -> float:
     """Rank correlation of two orders of 0, 1, ..., n - 1: of the places of the same example."""
     if len(one) < 3:
         return 0.0
-    places = [np.argsort(each)[:MOST].astype(float) for each in (one, other)]
-    return abs(float(np.corrcoef(*places)[0, 1]))
+    first, second = (np.argsort(each)[:MOST].astype(float) for each in (one, other))
+    return abs(float(np.corrcoef(first, second)[0, 1]))
 
 
 def _same_by_chance(labels: np.ndarray) -> float:

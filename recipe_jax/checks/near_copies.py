@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy import stats
 
 from recipe_jax.checks import data_audit
 from recipe_jax.checks._telling import percent
@@ -13,7 +14,7 @@ from recipe_jax.types import Finding, Split, Status, judge
 
 CLOSE = 0.15
 """Of the usual distance to the nearest training example."""
-LEVEL = 1e-3
+LEVEL, CHANCE = 1e-3, 1e-4
 LEAST_COLUMNS, LEAST_COPIES, LEAST_SHARE = 4, 3, 0.01
 SHOWN = 10
 
@@ -23,7 +24,8 @@ def look(examples: Examples) -> Iterator[Finding]:
 
     In a cloud of dimension D the share r of the nearest distance in that of neighbour k is as small
     with probability 1 - (1 - r^D)^(k - 1); D is read off the training examples (as in Facco et al.,
-    2017). One in a thousand is taken for a copy by chance.
+    2017). One in a thousand is taken for a copy by chance, or as many as among training examples:
+    a binomial test says whether there are more.
     """
     rows, _ = examples.both
     if rows.shape[1] < LEAST_COLUMNS:
@@ -41,8 +43,12 @@ def look(examples: Examples) -> Iterator[Finding]:
     copies &= held[:, 0] > 0
     found = np.flatnonzero(copies)[np.argsort(held[copies, 0], kind="stable")]
     share = len(found) / len(held)
+    # Rows of few values lie close by nature, and then training examples do so among each other.
+    own = apart(near, dimension, LEVEL) & (near[:, 0] < CLOSE * usual) & (near[:, 0] > 0)
+    natural = max(LEVEL, (own.sum() + 1) / len(near))
+    chance = float(stats.binom.sf(len(found) - 1, len(held), natural))
     yield judge(
-        len(found) < max(LEAST_COPIES, LEAST_SHARE * len(held)),
+        len(found) < max(LEAST_COPIES, LEAST_SHARE * len(held)) or chance > CHANCE,
         f"{len(found)} of {len(held)} validation examples ({percent(share)}) are near copies of a "
         f"training example: closer than {CLOSE:g} times the usual distance, {usual:.3g}, and far "
         "closer than chance brings them.",

@@ -11,12 +11,12 @@ from recipe_jax.report.figures import Drawing, _pictures, _style, data
 Evidence = Mapping[str, Any]
 
 
-def distributions(evidence: Evidence) -> list[Drawing]:
+def distributions(evidence: Evidence) -> markupsafe.Markup:
     """A row a column with its histogram; of words, the commonest."""
     told = evidence["columns"]
     numbers = [column for column in told if "levels" not in column]
     words = [column for column in told if "levels" in column]
-    drawings: list[Drawing] = []
+    drawings: list[markupsafe.Markup] = []
     if numbers:
         drawings.append(
             _pictures.table(
@@ -47,7 +47,7 @@ def distributions(evidence: Evidence) -> list[Drawing]:
                 most_rows=len(words),
             )
         )
-    return drawings
+    return markupsafe.Markup("").join(drawings)
 
 
 def oracle(evidence: Evidence) -> go.Figure:

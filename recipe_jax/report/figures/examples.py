@@ -10,6 +10,8 @@ from recipe_jax.report import numbers
 from recipe_jax.report.figures import Drawing, _pictures, _style
 
 Evidence = Mapping[str, Any]
+SHORT = {"validation": "held-out"}
+"""Under a small picture there is room for so much."""
 
 
 def duplicates(evidence: Evidence) -> markupsafe.Markup | None:
@@ -95,7 +97,7 @@ def _together(evidence: Evidence, what: str) -> markupsafe.Markup:
     """Examples group by group."""
     head = {
         "": [f"{what} {number + 1}" for number in evidence["group"]],
-        "split": evidence["split"],
+        "split": [SHORT.get(name, name) for name in evidence["split"]],
         "id": evidence["ids"],
         "label": evidence["labels"],
     }
