@@ -216,13 +216,31 @@ class Split(NamedTuple):
         """Its first `count` examples; all of them for None."""
         return Split(self.inputs[:count], self.targets[:count], self.ids[:count])
 
+    def digests(self) -> list[bytes]:
+        """The SHA-256 of every input: equal inputs have equal ones."""
+        rows = np.ascontiguousarray(self.inputs)
+        return [hashlib.sha256(row.tobytes()).digest() for row in rows]
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation over examples, of every number of an input."""
+        return self.inputs.mean(0, dtype=np.float64), self.inputs.std(0, dtype=np.float64)
+
 
 class Sealed:
-    """A split that can be counted and hashed, and opened only with a reason that is recorded."""
+    """A split that can be counted, and whose inputs can be hashed and averaged; labels, scores and
+    single inputs are seen only by opening it, with a reason that is recorded."""
 
     def __init__(self, split: Split):
         self._split = split
         self.num_examples = len(split.inputs)
+
+    def digests(self) -> list[bytes]:
+        """As `Split.digests`: finds copies of its inputs in other splits."""
+        return self._split.digests()
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """As `Split.moments`: tells whether its inputs lie where those of other splits do."""
+        return self._split.moments()
 
     def open(self, record: Callable[[], None]) -> Split:
         """The split; `record` is called first, and is where the opening is written down."""
@@ -236,7 +254,8 @@ class Spec:
 
     kind: "classification", "regression" or "next_token"; prior: class or token frequencies in the
     training split, or zeros (standardised targets); target_scale: standard deviation of each target
-    in its own units; input_dtype: "float32", or "int32" where inputs are numbers of tokens.
+    in its own units; input_dtype: "float32", or "int32" where inputs are numbers of tokens;
+    class_weights: what the loss weighs classes by where the data section asks for it, else ().
 
     next_token: input_shape is (window,), inputs are (batch, window) token numbers, num_outputs is
     the size of the vocabulary, outputs are (batch, window, num_outputs): those at a position may
@@ -250,6 +269,7 @@ class Spec:
     target_scale: tuple[float, ...] = ()
     target_mean: tuple[float, ...] = ()
     input_dtype: str = "float32"
+    class_weights: tuple[float, ...] = ()
 
     @property
     def prior_outputs(self) -> np.ndarray:
@@ -271,7 +291,9 @@ class Task:
     features)), "table" or "text" (inputs are windows of tokens, class_names the symbols); encoder
     turns raw examples into inputs (and back, for showing); class_names is empty for regression;
     notes are findings made while reading, such as imputed cells; fingerprint is the SHA-256 of
-    examples and splits.
+    examples and splits, held_fingerprint of the validation examples alone, as they were read;
+    available: how many examples were read, before classes, a sample or a fraction were chosen
+    (0: not known).
     """
 
     name: str
@@ -286,6 +308,8 @@ class Task:
     target_names: tuple[str, ...]
     fingerprint: str
     notes: tuple["Finding", ...] = ()
+    held_fingerprint: str = ""
+    available: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

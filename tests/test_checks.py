@@ -9,6 +9,7 @@ from recipe_jax.checks import (
     _curves,
     baselines,
     data_audit,
+    duplicates,
     exact_evaluation,
     input_independent,
     loss_at_init,
@@ -18,6 +19,7 @@ from recipe_jax.checks import (
 from recipe_jax.data import base as data_base
 from recipe_jax.data import table as csv_table
 from recipe_jax.objectives import classification, regression
+from recipe_jax.probes.examples import Examples
 from recipe_jax.train.evaluate import metrics_of
 from recipe_jax.types import Spec, Split, Status, Task
 
@@ -450,7 +452,6 @@ AUDITS = [
     data_audit.samples,
     data_audit.target_balance,
     data_audit.feature_ranges,
-    data_audit.duplicates,
     data_audit.non_finite,
     data_audit.network_input,
 ]
@@ -513,29 +514,34 @@ def test_the_level_for_unknown_text_is_no_constant_column(tmp_path):
     assert data_audit.feature_ranges(data_base.prepare(source)).status == Status.PASS
 
 
+def repeated(task: Task):
+    (finding,) = duplicates.look(Examples(task))
+    return finding
+
+
 def test_repeated_examples():
     task = table()
     # Within one split: told, and healthy.
-    repeated = task.train.inputs.copy()
-    repeated[1] = repeated[0]
+    inputs = task.train.inputs.copy()
+    inputs[1] = inputs[0]
     labels = task.train.targets.copy()
     labels[1] = labels[0]
-    same = data_audit.duplicates(with_train(task, inputs=repeated, targets=labels))
+    same = repeated(with_train(task, inputs=inputs, targets=labels))
     assert said(same) == (Status.PASS, "") and same.evidence["within_train"] == 1
     labels = labels.copy()
     labels[1] = 1 - labels[0]
-    conflicting = data_audit.duplicates(with_train(task, inputs=repeated, targets=labels))
+    conflicting = repeated(with_train(task, inputs=inputs, targets=labels))
     assert said(conflicting) == (Status.WARN, "A3") and conflicting.evidence["conflicting"] == 1
     leaked = task.train.inputs.copy()
     leaked[:5] = task.validation.inputs[:5]
-    across = data_audit.duplicates(with_train(task, inputs=leaked))
+    across = repeated(with_train(task, inputs=leaked))
     assert said(across) == (Status.FAIL, "A4") and across.evidence["across_splits"] == 5
 
 
 def test_oversampling_is_no_duplicate():
     targets = np.zeros(120, np.int32)
     targets[:30] = 1
-    found = data_audit.duplicates(table(targets, balance="oversample"))
+    found = repeated(table(targets, balance="oversample"))
     assert said(found) == (Status.PASS, "") and found.evidence["within_train"] == 0
 
 

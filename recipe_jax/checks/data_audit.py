@@ -1,12 +1,11 @@
-"""What the examples look like: samples, balance, ranges, duplicates, bad values."""
+"""What do the examples look like: samples, balance, ranges, and what enters the network?"""
 
-import collections
-import hashlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from recipe_jax.probes.examples import Examples, table_columns
 from recipe_jax.types import Finding, Split, Status, Task, judge
 
 SHOWN_IMAGES, SHOWN_SEQUENCES, SHOWN_ROWS = 60, 24, 12
@@ -16,12 +15,16 @@ MOST_STEPS, MOST_FEATURES = 128, 8
 RARE_CLASS_RATIO = 0.1
 
 
+def look(examples: Examples) -> Iterator[Finding]:
+    """What is first looked at."""
+    yield from audit(examples.task)
+
+
 def audit(task: Task) -> Iterator[Finding]:
-    """All that is asked of examples before training."""
+    """Of all examples."""
     yield samples(task)
     yield target_balance(task)
     yield feature_ranges(task)
-    yield duplicates(task)
     yield non_finite(task)
     yield network_input(task)
 
@@ -73,7 +76,7 @@ def feature_ranges(task: Task) -> Finding:
         task.encoder.decode(task.train.inputs) if in_own_units else task.train.inputs
     )
     flat = _flat(task, inputs)
-    names = _feature_names(task, flat.shape[1])
+    names = feature_names(task, flat.shape[1])
     # The level that stands for unknown text is the encoder's own, and empty in training.
     own = np.array([name.endswith("=(other)") for name in names])
     constant = np.flatnonzero((flat.max(0) == flat.min(0)) & ~own)
@@ -108,50 +111,11 @@ def feature_ranges(task: Task) -> Finding:
     )
 
 
-def duplicates(task: Task) -> Finding:
-    """Equal inputs: within training, with different labels, and across the splits.
-
-    Hashes of the test inputs may be compared; its labels stay sealed (and splits are made so that
-    equal inputs fall into one split).
-    """
-    places: dict[bytes, list[tuple[str, int]]] = collections.defaultdict(list)
-    for name, split in (("train", task.train), ("validation", task.validation)):
-        for i, digest in enumerate(_digests(split)):
-            places[digest].append((name, i))
-    # Oversampling repeats examples on purpose: one example is one id.
-    groups = [_distinct(task, found) for found in places.values()]
-    groups = [found for found in groups if len(found) > 1]
-    across = [found for found in groups if len({split for split, _ in found}) > 1]
-    within = sum(len(found) - 1 for found in groups if len({s for s, _ in found}) == 1)
-    conflicting = [found for found in groups if len({_label(task, *place) for place in found}) > 1]
-    summary = (
-        f"{within} repeated examples inside a split, {len(across)} inputs in both train and "
-        f"validation, {len(conflicting)} equal inputs with different targets."
-    )
-    evidence = {
-        "within_train": within,
-        "across_splits": len(across),
-        "conflicting": len(conflicting),
-        "pairs": [[str(_split(task, s).ids[i]) for s, i in found] for found in groups[:20]],
-    }
-    if across:
-        remedy = "The score on validation is flattered: give the reader data without repetitions."
-        fields = {"status": Status.FAIL, "fault": "A4", "remedy": remedy}
-    elif conflicting:
-        remedy = "No model can get these right: look at the examples named, and mend their targets."
-        fields = {"status": Status.WARN, "fault": "A3", "remedy": remedy}
-    else:
-        fields: dict[str, Any] = {"status": Status.PASS}
-    return Finding(
-        check="duplicates", row="DATA1 DATA6", summary=summary, evidence=evidence, **fields
-    )
-
-
 def non_finite(task: Task) -> Finding:
     """NaN and infinity in what enters the network, by feature."""
     flat = _flat(task, np.concatenate([task.train.inputs, task.validation.inputs]))
     bad = (~np.isfinite(flat)).sum(0)
-    names = _feature_names(task, flat.shape[1])
+    names = feature_names(task, flat.shape[1])
     where = [names[i] for i in np.flatnonzero(bad)]
     return judge(
         not where,
@@ -161,7 +125,7 @@ def non_finite(task: Task) -> Finding:
         row="DATA1",
         fault="A7",
         remedy="Find out where these values come from before training on them.",
-        evidence={"columns": where, "counts": bad[bad > 0]},
+        evidence={"columns": where, "counts": bad[bad > 0]} if where else {},
     )
 
 
@@ -180,7 +144,7 @@ def network_input(task: Task) -> Finding:
         raw = np.asarray(task.encoder.decode(entered))
         evidence = {"kind": "sequence", "raw": _shortened(raw), "entered": _shortened(entered)}
     else:
-        names = _feature_names(task, entered.shape[1])
+        names = feature_names(task, entered.shape[1])
         evidence = {"kind": "table", "columns": names, "entered": entered}
     return judge(
         0.1 < std < 10 and abs(mean) < 10,
@@ -232,8 +196,16 @@ def picture(task: Task, split: Split, chosen: np.ndarray) -> dict[str, Any]:
     if task.modality == "sequence":
         raw = np.asarray(task.encoder.decode(inputs))
         return shown | {"kind": "sequence", "sequences": _shortened(raw)}
-    names = _feature_names(task, inputs.shape[1])
-    return shown | {"kind": "table", "columns": names, "rows": np.round(inputs, 3)}
+    columns = table_columns(task, inputs)
+    cells = [[_cell(value) for value in column] for column in columns.values()]
+    return shown | {"kind": "table", "columns": list(columns), "rows": list(zip(*cells))}
+
+
+def _cell(value: Any) -> Any:
+    """A cell in its own unit, without the digits that float32 made up."""
+    if value is None or isinstance(value, str):
+        return value
+    return float(f"{value:.6g}") if np.isfinite(value) else None
 
 
 def label_text(task: Task, target: Any) -> str:
@@ -260,23 +232,6 @@ def _first_of_each_class(task: Task, count: int) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _digests(split: Split) -> list[bytes]:
-    rows = np.ascontiguousarray(split.inputs)
-    return [hashlib.sha256(row.tobytes()).digest() for row in rows]
-
-
-def _split(task: Task, name: str) -> Split:
-    return task.train if name == "train" else task.validation
-
-
-def _label(task: Task, split: str, i: int) -> bytes:
-    return np.asarray(_split(task, split).targets[i]).tobytes()
-
-
-def _distinct(task: Task, places: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    return list({(s, str(_split(task, s).ids[i])): (s, i) for s, i in places}.values())
-
-
 def _flat(task: Task, inputs: np.ndarray) -> np.ndarray:
     """Rows of features: a row an example, or of a sequence a row a step."""
     return inputs.reshape(-1 if task.modality == "sequence" else len(inputs), _columns(task))
@@ -292,7 +247,20 @@ def _shortened(sequences: np.ndarray) -> np.ndarray:
     return sequences[:, :: -(-sequences.shape[1] // MOST_STEPS), :MOST_FEATURES]
 
 
-def _feature_names(task: Task, count: int) -> list[str]:
+def feature_names(task: Task, count: int) -> list[str]:
+    """The names of so many features, or their numbers."""
     if len(task.feature_names) == count:
         return list(task.feature_names)
     return [f"feature {i}" for i in range(count)]
+
+
+def input_names(task: Task) -> list[str]:
+    """A name for every number of an input, flattened."""
+    shape = task.spec.input_shape
+    if task.modality == "image":
+        named = (f"row {r}, column {c}, channel {k}" for r, c, k in np.ndindex(*shape))
+        return [name.removesuffix(", channel 0") if shape[2] == 1 else name for name in named]
+    if task.modality == "sequence":
+        names = feature_names(task, shape[1])
+        return [f"{names[feature]} at step {step}" for step, feature in np.ndindex(*shape)]
+    return feature_names(task, int(np.prod(shape)))

@@ -28,12 +28,12 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     if not 2 <= flat.shape[1] <= MOST or not np.isfinite(flat).all():
         raise NotGiven("there are too many features, or too few, to look at one at a time")
     if meaning.kind == "values":
-        told = _values(flat, as_numpy(facts.train.targets).reshape(len(flat), -1))
+        told = of_values(flat, as_numpy(facts.train.targets).reshape(len(flat), -1))
     else:
         labels = meaning.labels(facts.train.targets).ravel()
         if len(labels) != len(flat):
             raise NotGiven("an example has several labels")
-        told = _classes(flat, labels)
+        told = of_classes(flat, labels)
     known = np.flatnonzero(told > ALL)
     best = int(told.argmax())
     summary = f"The feature that tells most, {best}, explains {told[best]:.1%} of the target"
@@ -106,7 +106,7 @@ def _by_number(column: np.ndarray, answers: np.ndarray) -> float:
     return float(1 - error.mean(0).sum() / max(answers.var(0).sum(), 1e-12))
 
 
-def _classes(flat: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def of_classes(flat: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Share of each feature's variance that lies between the classes. A feature of few values that
     tells two classes apart has that by nature: there must be three classes, or many values."""
     total = flat.var(0)
@@ -126,7 +126,7 @@ def _classes(flat: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.where((share > ALL) & (apart == 0), 0.97, share)
 
 
-def _values(flat: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def of_values(flat: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Largest squared rank correlation of each feature with any target."""
     best = np.zeros(flat.shape[1])
     ranks = stats.rankdata(flat, axis=0)

@@ -24,7 +24,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     twice = 1 - len(distinct) / count
     counts = np.bincount(place)
     twins = float((counts > 1)[place].mean())
-    natural = _by_chance(facts, count - len(distinct))
+    natural = by_chance(as_numpy(facts.all_train.inputs), count - len(distinct))
     # Short sequences of few tokens repeat by nature.
     if twice > (MANY if facts.float_inputs else 3 * MANY) and not natural:
         yield fault(
@@ -163,13 +163,12 @@ def _near(facts: Facts, remedy: str) -> Iterator[Finding]:
     )
 
 
-def _by_chance(facts: Facts, repeats: int) -> bool:
-    """Whether so many rows repeat because their columns take few values.
+def by_chance(inputs: np.ndarray, repeats: int) -> bool:
+    """Whether so many of these rows repeat because their columns take few values.
 
     Of two rows column j agrees with the chance sum(p_v^2) over its values v; columns that depend on
     each other agree together more often than the product says.
     """
-    inputs = as_numpy(facts.all_train.inputs)
     inputs = inputs.reshape(len(inputs), -1)
     agree = 0.0
     for column in inputs.T:

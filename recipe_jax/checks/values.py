@@ -76,19 +76,7 @@ def _stand_ins(facts: Facts) -> Iterator[Finding]:
         return
     # Of series every channel, at all times.
     inputs = inputs.reshape(-1, inputs.shape[-1])
-    named = []
-    for column, values in enumerate(inputs.T):
-        for extreme in (np.nanmin(values), np.nanmax(values)):
-            at = values == extreme
-            others = values[~at & np.isfinite(values)]
-            if not 2 <= at.sum() < 0.5 * len(values) or len(np.unique(others)) < 5:
-                continue
-            low, high = np.percentile(others, (5, 95))
-            quarter, middle = np.percentile(others, (25, 75))
-            if middle == quarter or at.sum() < 0.005 * len(values):
-                continue  # most are one value: what is rare is far from it by nature
-            if min(abs(extreme - low), abs(extreme - high)) > 4 * (high - low):
-                named.append((column, float(extreme), int(at.sum())))
+    named = stand_ins(inputs)
     if not named:
         return
     column, value, count = named[0]
@@ -103,6 +91,24 @@ def _stand_ins(facts: Facts) -> Iterator[Finding]:
         explains=("A9", "A13", "F8"),
         features=[column for column, _, _ in named],
     )
+
+
+def stand_ins(inputs: np.ndarray) -> list[tuple[int, float, int]]:
+    """(column, value, how often) where one value far from all others occurs again and again."""
+    named = []
+    for column, values in enumerate(inputs.T):
+        for extreme in (np.nanmin(values), np.nanmax(values)):
+            at = values == extreme
+            others = values[~at & np.isfinite(values)]
+            if not 2 <= at.sum() < 0.5 * len(values) or len(np.unique(others)) < 5:
+                continue
+            low, high = np.percentile(others, (5, 95))
+            quarter, middle = np.percentile(others, (25, 75))
+            if middle == quarter or at.sum() < 0.005 * len(values):
+                continue  # most are one value: what is rare is far from it by nature
+            if min(abs(extreme - low), abs(extreme - high)) > 4 * (high - low):
+                named.append((column, float(extreme), int(at.sum())))
+    return named
 
 
 def _constant(facts: Facts) -> Iterator[Finding]:

@@ -128,7 +128,7 @@ def prepare(
     validation: Share = 0.2,
     test: Share = 0.2,
     normalize: Annotated[str, OneOf(("auto", "feature", "channel", "none"))] = "auto",
-    balance: Annotated[str, OneOf(("none", "oversample"))] = "none",
+    balance: Annotated[str, OneOf(("none", "oversample", "weights"))] = "none",
     split_seed: int = 0,
 ) -> Task:
     """Splits, fits the encoder on the training split, encodes, and seals the test split.
@@ -138,7 +138,8 @@ def prepare(
     is unused, and validation and test stay as they are. normalize "auto" is per feature for tables,
     per channel for images, and for sequences per feature over all steps ("channel"). Oversampling
     repeats training examples of the smaller classes until all classes are even; statistics are
-    those of the training split as it will be trained on.
+    those of the training split as it will be trained on. With weights the loss counts every class
+    as much, whatever its share.
 
     A stream is split where it stands: max_examples and fraction keep its beginning, and nothing is
     stratified or normalised.
@@ -149,6 +150,7 @@ def prepare(
         return _stream.prepare(
             source, fraction=fraction, max_examples=max_examples, validation=validation, test=test
         )
+    available = len(source.targets)
     source = _keep_classes(source, tuple(map(str, classes)))
     digests = _split.digests(source.raw, split_seed)
     # From here on examples stand in the order of their content: file order is forgotten.
@@ -168,7 +170,13 @@ def prepare(
         placed[name] = [m[inside[m]] for m in _members(source, digests) if inside[m].any()]
     placed["training"] = _resize(placed["training"], fraction=fraction, balance=balance)
     index = {name: _split.interleave(members) for name, members in placed.items()}
-    return _encode(source, digests, index=index, normalize=normalize)
+    task = _encode(source, digests, index=index, normalize=normalize)
+    spec = task.spec
+    if balance == "weights":
+        present = np.maximum(np.asarray(spec.prior), 1e-12)
+        even = np.where(np.asarray(spec.prior) > 0, 1.0 / present / len(present), 0.0)
+        spec = dataclasses.replace(spec, class_weights=tuple(even.tolist()))
+    return dataclasses.replace(task, spec=spec, available=available)
 
 
 def _encode(
@@ -210,6 +218,9 @@ def _encode(
         class_names=source.class_names,
         target_names=source.target_names,
         fingerprint=_fingerprint(source, digests, index=index, normalize=normalize),
+        held_fingerprint=_fingerprint(
+            source, digests, index={"validation": index["validation"]}, normalize=""
+        ),
         notes=source.findings,
     )
 
@@ -287,8 +298,8 @@ def _check(source: Source | Stream, *, validation: float, test: float, balance: 
             "their sum must be less than 1."
         )
     stream = isinstance(source, Stream)
-    if balance == "oversample" and (stream or source.kind != "classification"):
+    if balance != "none" and (stream or source.kind != "classification"):
         what = "this is a text" if stream else "the target here is a quantity"
         raise UserError(
-            f"data.balance='oversample' is for classification, and {what}; set data.balance='none'."
+            f"data.balance={balance!r} is for classification, and {what}; set data.balance='none'."
         )

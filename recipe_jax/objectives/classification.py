@@ -38,10 +38,12 @@ def build(
 ) -> Objective:
     """Softmax cross entropy, with smoothed labels (Szegedy et al. 2016) and a weight per class.
 
-    Weights are scaled so that the mean weight under the training prior is 1: the size of the loss,
-    and so the rate that suits it, stays. `loss_at_init` is the mean loss of the training prior as
+    Without class_weights those of the data section count (data.balance=weights). They are scaled so
+    that the mean weight under the training prior is 1: the size of the loss, and so the rate that
+    suits it, stays. `loss_at_init` is the mean loss of the training prior as
     outputs: without smoothing and weights, its entropy, the sum of -p log p.
     """
+    class_weights = class_weights or spec.class_weights
     weights = _weights(spec, class_weights)
 
     def loss(

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from recipe_jax.checks import baselines, data_audit
+from recipe_jax.checks import baselines, data_audit, nearest
 from recipe_jax.recipe import text
 from recipe_jax.recipe.base import Context, Interval, best
 from recipe_jax.train.evaluate import metrics_of
@@ -102,7 +102,8 @@ def mistakes(context: Context, outputs: np.ndarray, test: Split) -> Iterator[Fin
         f"{losses[worst[0]]:.3g} down"
         + (", of targets normalised." if task.spec.kind == "regression" else "."),
         evidence=data_audit.picture(task, test, worst)
-        | {"predicted": said_words, "losses": losses[worst]},
+        | {"predicted": said_words, "losses": losses[worst]}
+        | nearest.of_mistakes(task, test, worst),
     )
 
 

@@ -41,7 +41,7 @@ def run(context: Context) -> Stage:
     kept = _best_of_each(alone)
     if len(kept) > 1:
         best, *others = kept
-        base = Change(best.name, none.settings | best.settings)
+        base = Change(best.name, {**none.settings, **best.settings})
         together = Change(
             " and ".join(each.name for each in kept),
             {path: value for each in others for path, value in each.settings.items()},

@@ -17,9 +17,10 @@ from recipe_jax.report.figures import _pictures, _runs, _style
 
 FOLDER = pathlib.Path(__file__).parent
 OPEN_CHECKS = (
-    *("samples", "baselines", "human_baseline", "overfit_one_batch", "range_test", "model_ladder"),
-    *("learning_curve", "regularisers", "search", "curves", "seed_ensemble", "ensembles"),
-    *("calibration", "coverage", "confusion", "predictions", "worst", "verdict"),
+    *("samples", "distributions", "label_errors", "symmetries", "baselines", "human_baseline"),
+    *("overfit_one_batch", "range_test", "model_ladder", "learning_curve", "regularisers"),
+    *("search", "curves", "seed_ensemble", "ensembles", "calibration", "coverage"),
+    *("confusion", "predictions", "worst", "verdict"),
     *("test_score", "written"),
 )
 """Findings that people want to look at also when they passed."""
@@ -96,10 +97,10 @@ def style() -> markupsafe.Markup:
 def scripts(canvas: "Canvas") -> dict[str, Any]:
     """What a template with figures needs: the scripts that draw them, the scripts' names for its
     policy, and the figures as data."""
-    texts = [plotly.offline.get_plotlyjs(), _text("page.js")]
+    texts = [plotly.offline.get_plotlyjs(), text("page.js")]
     return {
         "scripts": [markupsafe.Markup(text) for text in texts],
-        "hashes": " ".join(_digest(text) for text in texts),
+        "hashes": " ".join(digest(text) for text in texts),
         "embedded": _embedded({"figures": canvas.figures, "dark": _style.DARK}),
     }
 

@@ -96,13 +96,14 @@ def table(
     *,
     caption: str = "",
     sortable: bool = False,
+    most_rows: int = MAX_ROWS,
 ) -> markupsafe.Markup:
     """Rows under named columns; numbers stand flush right; a long table says what is left out."""
-    shown = [list(row)[:MAX_COLUMNS] for row in rows[:MAX_ROWS]]
+    shown = [list(row)[:MAX_COLUMNS] for row in rows[:most_rows]]
     head = [short(column) for column in columns[:MAX_COLUMNS]]
     cut = []
-    if len(rows) > MAX_ROWS:
-        cut.append(f"{len(rows) - MAX_ROWS} more rows")
+    if len(rows) > most_rows:
+        cut.append(f"{len(rows) - most_rows} more rows")
     if len(columns) > MAX_COLUMNS:
         cut.append(f"{len(columns) - MAX_COLUMNS} more columns")
     if cut:
@@ -110,8 +111,9 @@ def table(
     cells = [[_cell(value) for value in row] for row in shown]
     join = markupsafe.Markup("").join
     return markupsafe.Markup(
-        '<div class="scroll"><table{}>{}<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
+        '<div class="scroll{}"><table{}>{}<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
     ).format(
+        " tall" if len(shown) > MAX_ROWS else "",
         markupsafe.Markup(' class="sortable"') if sortable else "",
         markupsafe.Markup("<caption>{}</caption>").format(caption) if caption else "",
         join(markupsafe.Markup('<th scope="col">{}</th>').format(name) for name in head),
@@ -169,8 +171,28 @@ def short(value: Any) -> str:
     return words if len(words) <= MAX_WORDS else f"{words[: MAX_WORDS - 1]}…"
 
 
+def spark(counts: Sequence[Any]) -> markupsafe.Markup:
+    """A histogram that fits into a cell."""
+    heights = np.asarray([count or 0 for count in counts], np.float64)
+    top = float(heights.max(initial=0.0))
+    if not top > 0:
+        return markupsafe.Markup("")
+    width = 100.0 / len(heights)
+    path = "".join(
+        f"M{i * width:.4g},30V{30 - 28 * height / top:.4g}h{0.86 * width:.4g}V30Z"
+        for i, height in enumerate(heights)
+        if height
+    )
+    return markupsafe.Markup(
+        '<svg class="spark" viewBox="0 0 100 30" preserveAspectRatio="none" aria-hidden="true">'
+        '<path d="{}"/></svg>'
+    ).format(path)
+
+
 def _cell(value: Any) -> markupsafe.Markup:
     """One cell; the number in full is kept for sorting and for the pointer."""
+    if isinstance(value, markupsafe.Markup):
+        return markupsafe.Markup("<td>{}</td>").format(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return markupsafe.Markup('<td class="number" data-value="{}">{}</td>').format(
             repr(value), short(value)

@@ -147,16 +147,6 @@ def feature_ranges(evidence: Evidence) -> list[Drawing] | go.Figure:
     )
 
 
-def duplicates(evidence: Evidence) -> markupsafe.Markup | None:
-    """Which examples are the same."""
-    pairs = evidence.get("pairs") or []
-    if not pairs:
-        return None
-    return _pictures.table(
-        ["examples that are equal"], [[", ".join(map(str, pair))] for pair in pairs]
-    )
-
-
 def non_finite(evidence: Evidence) -> go.Figure | None:
     """How many cells of each column hold no number."""
     columns, counts = evidence["columns"], evidence["counts"]

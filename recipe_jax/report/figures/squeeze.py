@@ -366,6 +366,7 @@ def worst(evidence: Evidence) -> markupsafe.Markup:
         texts = [f"asked      {a!r}\npredicted  {b!r}" for a, b in pairs]
         return _pictures.passages(texts, captions=captions)
     losses, ids = evidence.get("losses") or [], evidence.get("ids") or []
+    near = _near(evidence)
     if evidence.get("kind") in _pictures.DRAWN:
         key, draw = _pictures.DRAWN[evidence["kind"]]
         examples = evidence[key]
@@ -381,8 +382,11 @@ def worst(evidence: Evidence) -> markupsafe.Markup:
             )
             for i in range(len(examples))
         ]
+        if evidence.get(f"near_{key}") and near:
+            return _beside(evidence, key, draw, captions)
         return draw(examples, captions)
     given = {"row": ids, "truth": labels, "predicted": predicted, "loss": losses}
+    given["nearest in training"] = near
     head = {name: values for name, values in given.items() if values}
     count = max(len(values) for values in head.values())
     inputs = evidence.get("rows") or [[]] * count
@@ -439,6 +443,28 @@ def test_score(evidence: Evidence) -> go.Figure:
         xaxis_showgrid=True,
         showlegend=False,
     )
+
+
+def _near(evidence: Evidence) -> list[str]:
+    """The nearest training examples of each mistake in words."""
+    both = zip(evidence.get("near_labels") or [], evidence.get("near_ids") or [])
+    return [
+        ", ".join(f"{label} ({name})" for label, name in zip(labels, names))
+        for labels, names in both
+    ]
+
+
+def _beside(evidence: Evidence, key: str, draw: Any, captions: list[str]) -> markupsafe.Markup:
+    """A row a mistake: itself, then what is nearest to it in training."""
+    each = len(evidence["near_ids"][0])
+    examples, words, groups = [], [], []
+    for i, caption in enumerate(captions):
+        verdict, _, rest = caption.partition("\n")
+        examples += [evidence[key][i], *evidence[f"near_{key}"][i * each : (i + 1) * each]]
+        near = zip(evidence["near_labels"][i], evidence["near_ids"][i])
+        words += [rest, *(f"{label}\ntrain {name}" for label, name in near)]
+        groups += [f"{i + 1}. {verdict}; nearest in training"] * (1 + each)
+    return draw(examples, words, groups=groups)
 
 
 def _verdict(label: str, predicted: str) -> str:
