@@ -45,8 +45,9 @@ class Models:
 
         def run(numbers: Any, weights: Any, inputs: Any) -> Any:
             experiment = build(numbers)
+            params, model_state = weights
             outputs = evaluate.outputs_over(
-                experiment, *weights, inputs.inputs, result.trial.show_inputs
+                experiment, params, model_state, inputs.inputs, result.trial.show_inputs
             )
             return tell(experiment.objective, outputs, inputs.targets)
 

@@ -42,7 +42,7 @@ def _numbers(facts: Facts, labels: np.ndarray) -> Iterator[Finding]:
             f"{told}: JAX reads out of range without an error.",
             "Number the classes from 0"
             + ("." if fits else f", or give the last layer {high + 1} outputs."),
-            row="SKEL4",
+            row="DATA1 SKEL12",
             explains=("C15", "B10", "D1", "D3", "D7", "G1", "G6", "F8", "F4", "A2"),
         )
         return
@@ -53,7 +53,7 @@ def _numbers(facts: Facts, labels: np.ndarray) -> Iterator[Finding]:
             "D7" if meaning.tokens else "B10",
             f"{told}: {percent(float(negative.mean()))} are negative, and the loss counts them.",
             "Mask what is not asked for, or number the classes from 0.",
-            row="SKEL4",
+            row="DATA1 SKEL12",
             explains=("C15", "D1", "D3", "D7", "G1", "F8"),
         )
         return
@@ -64,7 +64,7 @@ def _numbers(facts: Facts, labels: np.ndarray) -> Iterator[Finding]:
             "B10",
             f"{told}: class {'0 is' if first == 1 else f'0 to {first - 1} are'} never met.",
             "Number the classes from 0.",
-            row="SKEL4",
+            row="DATA1 SKEL12",
             warn=True,
             explains=("C15",),
         )
@@ -75,12 +75,12 @@ def _numbers(facts: Facts, labels: np.ndarray) -> Iterator[Finding]:
             "C15",
             f"{told}: {width - high - 1} outputs stand for no class.",
             f"Give the last layer {high + 1} outputs.",
-            row="SKEL4",
+            row="DATA1 SKEL12",
             # A class or two may be missing from the data; hundreds are another data set's.
             warn=width < max(MOST_SPARE * (high + 1), MOST_SPARE**2),
         )
         return
-    yield healthy("label_numbers", f"{told}.", row="SKEL4")
+    yield healthy("label_numbers", f"{told}.", row="DATA1 SKEL12")
 
 
 def _masked(facts: Facts) -> bool:

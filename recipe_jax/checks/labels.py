@@ -103,14 +103,14 @@ def _noise(facts: Facts) -> Iterator[Finding]:
         f"carry another label"
     )
     if share < NOISE or even < EVEN or _refuted(facts, share):
-        yield healthy("label_noise", f"{told}.", row="DATA7")
+        yield healthy("label_noise", f"{told}.", row="DATA1")
         return
     yield fault(
         "label_noise",
         "A2",
         f"{told}, any other class alike (evenness {even:.2f} of 1): as random mistakes do.",
         "Look at the examples listed and correct their labels.",
-        row="DATA7",
+        row="DATA1",
         certainty="statistical",
         explains=("F8", "E11"),
         examples=np.flatnonzero(against)[:50],

@@ -44,7 +44,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             "A14",
             f"{summary}: it is the answer under another name.",
             f"Leave feature {best} out, unless it is known before the answer is.",
-            row="DATA10",
+            row="DATA1 DATA6",
             certainty="statistical",
             explains=("A9", "A13"),
             features=known,
@@ -55,13 +55,13 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             "A14",
             f"Feature {rows[0]} is the number of the row.",
             "Leave it out: it tells where an example stood, not what it is.",
-            row="DATA10",
+            row="DATA1 DATA6",
             certainty="statistical",
             explains=("A9", "A13", "A15"),
             features=rows,
         )
     else:
-        yield healthy("leaking_feature", f"{summary}.", row="DATA10")
+        yield healthy("leaking_feature", f"{summary}.", row="DATA1 DATA6")
 
 
 def _categories(facts: Facts) -> Iterator[Finding]:
@@ -81,14 +81,14 @@ def _categories(facts: Facts) -> Iterator[Finding]:
     summary = f"The column that tells most, {best}, explains {told[best]:.1%} of the target"
     alone = told[best] > OF_CATEGORIES and np.sort(told)[-2:][0] < 0.5 * told[best]
     if len(told) < 2 or not alone:
-        yield healthy("leaking_feature", f"{summary}.", row="DATA10")
+        yield healthy("leaking_feature", f"{summary}.", row="DATA1 DATA6")
         return
     yield fault(
         "leaking_feature",
         "A14",
         f"{summary}, no other half as much: it looks like the answer under another name.",
         f"Leave column {best} out, unless it is known before the answer is.",
-        row="DATA10",
+        row="DATA1 DATA6",
         certainty="statistical",
         features=np.array([best]),
     )

@@ -62,14 +62,14 @@ def _batches(facts: Facts) -> Iterator[Finding]:
         f"Within a batch labels vary {own / max(mixed.mean(), 1e-9):.0%} as much as in mixed ones"
     )
     if away > -5 or own > 0.85 * mixed.mean():
-        yield healthy("batch_mixture", f"{told}.", row="SKEL3")
+        yield healthy("batch_mixture", f"{told}.", row="DATA7")
         return
     yield fault(
         "batch_mixture",
         "B2",
         f"{told} ({-away:.0f} deviations away): examples are not shuffled.",
         "Shuffle all training examples before every epoch.",
-        row="SKEL3",
+        row="DATA7",
         certainty="statistical",
         explains=("F8", "E1", "E2", "E11", "A1", "A15", "B3", "A13", "A12", "C17"),
     )
@@ -85,7 +85,7 @@ def _epochs(facts: Facts) -> Iterator[Finding]:
             "B3",
             f"An epoch of {len(first)} examples shows only {distinct} different ones.",
             "Go through all examples once an epoch.",
-            row="SKEL3",
+            row="DATA7",
             explains=("F8", "A6", "E11"),
         )
         return
@@ -103,12 +103,12 @@ def _epochs(facts: Facts) -> Iterator[Finding]:
             "B3",
             f"{told} (rank correlation {correlation:.2f}).",
             "Shuffle anew for every epoch, with a buffer as large as the data.",
-            row="SKEL3",
+            row="DATA7",
             warn=True,
             certainty="statistical",
         )
         return
-    yield healthy("epoch_order", f"{told}.", row="SKEL3")
+    yield healthy("epoch_order", f"{told}.", row="DATA7")
 
 
 def _rows(epoch: list) -> Iterator:
@@ -145,13 +145,13 @@ def _file(facts: Facts) -> Iterator[Finding]:
             "A15",
             f"{told}: the arrays are in the order of the labels.",
             "Shuffle before splitting and before every epoch.",
-            row="DATA2",
+            row="DATA7",
             certainty="statistical",
             warn=not _torn(facts),
             explains=("A12", "A13", "F8", "B8"),
         )
         return
-    yield healthy("file_order", f"{told}.", row="DATA2")
+    yield healthy("file_order", f"{told}.", row="DATA7")
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

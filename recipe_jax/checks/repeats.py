@@ -33,14 +33,14 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             f"{percent(twice)} of the training examples repeat another one: {len(distinct)} of "
             f"{count} are different.",
             "Leave repeats out before splitting, unless they were drawn on purpose.",
-            row="DATA5",
+            row="DATA1 DATA6",
             certainty="heuristic",
             warn=twice < NEARLY_ALL,
             explains=("F8", "E11", "A13"),
         )
     else:
         yield healthy(
-            "repeated_examples", f"{len(distinct)} of {count} are different.", row="DATA5"
+            "repeated_examples", f"{len(distinct)} of {count} are different.", row="DATA1 DATA6"
         )
     if facts.known is not None and not facts.known.tokens:
         yield from _conflicts(facts, place, natural)
@@ -68,14 +68,14 @@ def _conflicts(facts: Facts, place: np.ndarray, natural: bool) -> Iterator[Findi
         return
     told = f"{int(torn.sum())} training examples have a twin with another label"
     if share < CONFLICTING or natural:
-        yield healthy("conflicting_labels", f"{told}.", row="DATA6", examples=np.flatnonzero(torn))
+        yield healthy("conflicting_labels", f"{told}.", row="DATA1", examples=np.flatnonzero(torn))
         return
     yield fault(
         "conflicting_labels",
         "A3",
         f"{told} ({percent(share)}).",
         "Look at them: keep one of each pair, or say what tells them apart.",
-        row="DATA6",
+        row="DATA1",
         explains=("A2", "A6", "E11"),
         examples=np.flatnonzero(torn)[:50],
     )
@@ -98,7 +98,7 @@ def _across(facts: Facts, train: set[bytes], *, natural: bool, twins: float) -> 
             "F2",
             f"{percent(share)} of the validation examples are training examples.",
             "Judge by examples that were not trained on.",
-            row="DATA5",
+            row="DATA1 DATA6",
             explains=("A4", "A5", "A6"),
         )
         return
@@ -109,13 +109,15 @@ def _across(facts: Facts, train: set[bytes], *, natural: bool, twins: float) -> 
             f"{int(both.sum())} of {len(held)} validation examples ({percent(share)}) are in "
             "training too.",
             remedy,
-            row="DATA5",
+            row="DATA1 DATA6",
             explains=("A5", "A6", "F2"),
             examples=np.flatnonzero(both)[:50],
         )
         return
     yield healthy(
-        "shared_examples", f"{int(both.sum())} validation examples are in training.", row="DATA5"
+        "shared_examples",
+        f"{int(both.sum())} validation examples are in training.",
+        row="DATA1 DATA6",
     )
     yield from _near(facts, remedy)
 
@@ -149,14 +151,14 @@ def _near(facts: Facts, remedy: str) -> Iterator[Finding]:
     )
     if near < NEAR_SHARE or near < 3 * expected + 0.02:
         # Copies on both sides make twins within training too: then most of both are near.
-        yield healthy("near_examples", f"{told}.", row="DATA5")
+        yield healthy("near_examples", f"{told}.", row="DATA1 DATA6")
         return
     yield fault(
         "near_examples",
         "A5",
         f"{told}.",
         remedy,
-        row="DATA5",
+        row="DATA1 DATA6",
         certainty="statistical",
         explains=("A13", "A6"),
         examples=np.flatnonzero(other < NEAR * usual)[:50],

@@ -46,7 +46,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
                 "after each is "
                 "standardised by itself they agree.",
                 "Normalise validation with the statistics of training, the same way.",
-                row="DATA8",
+                row="DATA6",
                 certainty="statistical",
                 explains=("A13", "F8", "A5", "A9", "A10", "C17"),
             )
@@ -61,7 +61,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     if targets is not None:
         yield targets
         return
-    yield healthy("split_statistics", f"{told} of 1; nothing beyond chance.", row="DATA8")
+    yield healthy("split_statistics", f"{told} of 1; nothing beyond chance.", row="DATA6")
 
 
 def _shown(facts: Facts) -> Arrays:
@@ -120,7 +120,7 @@ def _different(told: str, name: str) -> Finding:
         name,
         f"{told}.",
         "Draw both splits from the same examples at random, or say why they differ.",
-        row="DATA8",
+        row="DATA6",
         certainty="statistical",
         explains=("F8",),
     )
@@ -198,6 +198,6 @@ def _tokens(facts: Facts) -> Iterator[Finding]:
     apart = float(np.abs(share[0] - share[1]).sum() / 2)
     told = f"{apart:.0%} of the token frequencies differ between training and validation"
     if apart < 2 * DISTANCE:
-        yield healthy("split_statistics", f"{told}.", row="DATA8")
+        yield healthy("split_statistics", f"{told}.", row="DATA6")
         return
     yield _different(told, "A13")

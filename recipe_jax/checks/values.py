@@ -49,7 +49,7 @@ def _finite(facts: Facts) -> Iterator[Finding]:
                 "A7",
                 f"{int(bad.sum())} of {len(bad)} {name} examples hold NaN or infinity.",
                 "Impute or leave out what is missing before training.",
-                row="DATA4",
+                row="DATA1",
                 explains=("G1", "G3", "F8", "A9", "E1"),
                 examples=np.flatnonzero(bad)[:50],
             )
@@ -61,12 +61,12 @@ def _finite(facts: Facts) -> Iterator[Finding]:
             "A7",
             f"{int(bad.sum())} of {len(bad)} training targets are NaN or infinite.",
             "Leave out examples without a target.",
-            row="DATA4",
+            row="DATA1",
             explains=("G1", "F8", "A11"),
             examples=np.flatnonzero(bad)[:50],
         )
     else:
-        yield healthy("finite_inputs", "All inputs and targets are finite.", row="DATA4")
+        yield healthy("finite_inputs", "All inputs and targets are finite.", row="DATA1")
 
 
 def _stand_ins(facts: Facts) -> Iterator[Finding]:
@@ -86,7 +86,7 @@ def _stand_ins(facts: Facts) -> Iterator[Finding]:
         f"{len(named)} feature{'s' * (len(named) > 1)} hold one value far outside all others again "
         f"and again: feature {column} is {value:g} {count} times.",
         "This looks like a mark for missing values: impute them.",
-        row="DATA4",
+        row="DATA1",
         certainty="statistical",
         explains=("A9", "A13", "F8"),
         features=[column for column, _, _ in named],
@@ -157,7 +157,7 @@ def _scale(facts: Facts) -> Iterator[Finding]:
     if name == "" and spread < 0.02 * size:
         name = "A9"
     if not name:
-        yield healthy("input_scale", f"{told}.", row="DATA3 SKEL3")
+        yield healthy("input_scale", f"{told}.", row="DATA3")
         return
     helps, begins = _helps(facts), _begins(facts)
     cure = (
@@ -170,7 +170,7 @@ def _scale(facts: Facts) -> Iterator[Finding]:
         name,
         f"{told}{cure}.",
         "Scale every feature to mean 0 and deviation 1 with the statistics of training, once.",
-        row="DATA3 SKEL3",
+        row="DATA3",
         certainty="statistical" if helps is not None and helps > HELPS else "heuristic",
         warn=(helps is None or helps <= HELPS) and begins < FAR,
         explains=("F8", "C2", "C8", "C9", "C10", "E1", "E2", "E9", "E11", "G1", "A6"),
