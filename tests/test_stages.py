@@ -104,7 +104,7 @@ def context_with(kind, carried, **sections) -> Context:
         resolve.resolve("prune", pruning.pop("name"))(**pruning),
         carried or {},
         (),
-        CANDIDATES,
+        candidates=CANDIDATES,
     )
 
 
