@@ -24,11 +24,12 @@ def waves_that_fit(program: Any, mesh: Mesh) -> int:
 
 
 def limit(mesh: Mesh) -> float:
-    """Bytes that one device of the mesh may use; host devices share the machine's memory."""
+    """Bytes that one device of the mesh may use. Host devices share the machine's memory, and half
+    of that is left to the copies that go to disk."""
     device = mesh.devices.flat[0]
     found = (device.memory_stats() or {}).get("bytes_limit")
     if found is None:
-        found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / mesh.devices.size
+        found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2 / mesh.devices.size
     return float(found)
 
 
