@@ -1,5 +1,7 @@
 """The verdict of a run, and what it says to try next."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from test_stages import context_of, result_of
@@ -64,7 +66,8 @@ def judged(*found, **sections):
 def test_every_verdict_has_its_curves(curve, others, verdict):
     found, decision = judged(curve, TEST, *others)
     assert found.evidence["verdict"] == verdict and found.summary.lower().startswith(verdict)
-    assert found.status == (Status.PASS if verdict == "healthy" else Status.WARN)
+    wrong = verdict in ("not learning", "rate too high")
+    assert found.status == (Status.WARN if wrong else Status.PASS)
     assert bool(found.remedy) == (verdict != "healthy")
     assert diagnose.REMEDIES[verdict] in decision.summary and decision.settings == {}
 
@@ -87,6 +90,22 @@ def test_next_steps_are_ranked_and_can_be_pasted():
     assert all("more" not in each["command"] for each in steps)
     (drawn,) = figures.draw("verdict", found.evidence)
     assert "<pre>" in drawn and "&#39;my digits.py&#39;" in drawn
+
+
+def test_the_augmentation_to_try_is_one_that_keeps_labels():
+    changes = [
+        {"name": "mirror", "gain": 0.5, "verdict": "destroys labels", "settings": ["flip=0.5"]},
+        {"name": "turn", "gain": 0.02, "verdict": "keeps labels", "settings": ["degrees=10"]},
+    ]
+    found, _ = judged(curves(1.0, 0.8, RESTED), TEST, finding("symmetries", changes=changes))
+    assert found.evidence["next"] == []
+    context = context_of()
+    context = context._replace(task=dataclasses.replace(context.task, modality="image"))
+    (step,) = diagnose.candidates(
+        context, {"symmetries": {"changes": changes}, "curves": {}}, "over-fitting"
+    )
+    assert step.gain == 0.02
+    assert step.settings == {"augment.name": "image", "augment.degrees": "10"}
 
 
 def test_a_closed_gate_is_the_verdict():

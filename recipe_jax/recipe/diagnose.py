@@ -12,11 +12,14 @@ EXPECTS = "The curves say what holds the score back, and which change would pay 
 ALWAYS = True
 """Also after a gate has closed."""
 NEXT = 3
+KEEPS = "keeps labels"
 LATE = 0.2
 """The last part of a run, where a loss that still falls says that it ended too early."""
 FALLING = 0.02
 """Of all that the loss fell: what it falls by in the last part of a run that ended too early."""
 
+WRONG = ("not learning", "rate too high")
+"""Verdicts that are no mere limit of what was learnt."""
 REMEDIES = {
     "not learning": "Begin with the first cause that stage skeleton names.",
     "rate too high": "Lower the rate: it sets what all other settings are worth.",
@@ -44,12 +47,13 @@ def run(context: Context) -> Stage:
         yield _stopped(context)
         return Decision(summary="Mend the first finding that failed; the rest rests on it.")
     verdict, told, evidence = judged(context, found)
-    steps = sorted(candidates(context, found, verdict), key=lambda each: -each.gain)[:NEXT]
+    steps = sorted(candidates(context, found, verdict), key=lambda each: -each.gain)
+    steps = [each for each in steps if each.gain > 0][:NEXT]
     metric = context.objective.score.metric
     yield Finding(
         check="verdict",
         row="DIAG1 DIAG2 DIAG3",
-        status=Status.PASS if verdict == "healthy" else Status.WARN,
+        status=Status.WARN if verdict in WRONG else Status.PASS,
         summary=f"{verdict[0].upper()}{verdict[1:]}: {told}",
         remedy="" if verdict == "healthy" else REMEDIES[verdict],
         evidence=evidence
@@ -59,7 +63,7 @@ def run(context: Context) -> Stage:
             "next": [
                 {
                     "name": each.name,
-                    "gain": each.gain,
+                    "gain": each.gain if np.isfinite(each.gain) else None,
                     "measured": each.measured,
                     "command": command(context, each.settings),
                 }
@@ -67,7 +71,7 @@ def run(context: Context) -> Stage:
             ],
         },
     )
-    first = f" Next: {steps[0].name} ({steps[0].gain:+.3g} {metric})." if steps else ""
+    first = f" Next: {steps[0].name}." if steps else ""
     return Decision(summary=f"{verdict[0].upper()}{verdict[1:]}. {REMEDIES[verdict]}{first}")
 
 
@@ -148,7 +152,8 @@ def candidates(context: Context, found: Mapping[str, Any], verdict: str) -> Iter
         yield Step("twice the epochs", gain, {"train.epochs": epochs}, measured=False)
     if verdict == "rate too high" and context.setting("optim.learning_rate") is not None:
         rate = float(f"{context.setting('optim.learning_rate') / 3:.3g}")
-        yield Step("a third of the rate", 0.0, {"optim.learning_rate": rate}, measured=False)
+        # Nothing else can be judged before: it comes first.
+        yield Step("a third of the rate", np.inf, {"optim.learning_rate": rate}, measured=False)
     tried = found.get("regularisers")
     if tried:
         at = int(np.argmax(tried["difference"]))
@@ -168,9 +173,14 @@ def candidates(context: Context, found: Mapping[str, Any], verdict: str) -> Iter
     if curve and curve.get("gain") and fraction < 1.0:
         gain = float(curve["gain"])
         yield Step("all of the data", gain, {"data.fraction": 1.0}, measured=False)
-    if context.config["augment"]["name"] == "none" and context.task.modality == "image":
-        strength = 0.5 * max(0.0, float(curve["gain"])) if curve and curve.get("gain") else 0.0
-        yield Step("shifted images", strength, {"augment.name": "shift"}, measured=False)
+    symmetric = found.get("symmetries")
+    if symmetric and context.task.modality == "image" and context.setting("augment.name") == "none":
+        keeps = [c for c in symmetric["changes"] if c["verdict"] == KEEPS and c["settings"]]
+        if keeps:
+            best = max(keeps, key=lambda each: each["gain"])
+            words = dict(word.split("=") for word in best["settings"])
+            settings = {"augment.name": "image"} | {f"augment.{k}": v for k, v in words.items()}
+            yield Step(f"augmentation: {best['name']}", float(best["gain"]), settings, False)
     several = found.get("seed_ensemble")
     if several and len(several["scores"]) > 2:
         scores = sign * np.asarray(several["scores"], float)

@@ -14,13 +14,16 @@ def verdict(evidence: Mapping[str, Any]) -> markupsafe.Markup | None:
     if not steps:
         return None
     rows = markupsafe.Markup("").join(
-        markupsafe.Markup("<li><b>{}</b>, {} {} of {}<pre><code>{}</code></pre></li>").format(
-            _style.cut(step["name"], 80),
-            f"{step['gain']:+.3g}" if step.get("gain") is not None else "unknown",
-            "measured" if step.get("measured") else "expected",
-            _style.cut(evidence.get("metric", "score")),
-            str(step["command"]),
+        markupsafe.Markup("<li><b>{}</b>{}<pre><code>{}</code></pre></li>").format(
+            _style.cut(step["name"], 80), _worth(step, evidence), str(step["command"])
         )
         for step in steps
     )
     return markupsafe.Markup('<ol class="next">{}</ol>').format(rows)
+
+
+def _worth(step: Mapping[str, Any], evidence: Mapping[str, Any]) -> str:
+    if step.get("gain") is None:
+        return ""
+    how = "measured" if step.get("measured") else "expected"
+    return f", {step['gain']:+.3g} {how} of {_style.cut(evidence.get('metric', 'the score'))}"
