@@ -313,6 +313,15 @@ def test_trials_without_inputs_or_on_some_examples_stand_for_nothing(tmp_path):
     assert [row["trial"] for row in chosen.values()] == [row["trial"] for row in rows]
 
 
+def test_of_several_kinds_of_members_the_seeds_of_what_stood_stand(tmp_path):
+    seeds = members(LOSSES)
+    others = [row | {"optim.learning_rate": 9.0, "trial": row["trial"] + "o"} for row in seeds]
+    late = [row | {"request": "snapshots", "trial": row["trial"] + "s"} for row in others[:1]]
+    folder = make(tmp_path / "a", [*seeds, *others, *late])
+    chosen = standing.final_trials(app_compare.read_run(folder, "a"))
+    assert [row["trial"] for row in chosen.values()] == [row["trial"] for row in seeds]
+
+
 def test_a_run_that_stopped_early_is_compared_where_it_stopped(tmp_path):
     early = members(LOSSES, 0, stage="skeleton", request="baselines")
     a = make(tmp_path / "a", [*early, *members(LOSSES)])
@@ -599,8 +608,9 @@ def test_the_models_of_a_run_answer_as_they_did(pair):
     """Their answers come to the score that the run wrote down; nothing is known of moved data."""
     run = app_compare.read_run(pair / "0.5", "b")
     answers = app_compare._with_answers(run).answers
-    assert list(answers) == [row["trial"] for row in run.trials]
-    for row in run.trials:
+    stand = standing.final_trials(run).values()
+    assert list(answers) == [row["trial"] for row in stand] and len(stand) > 1
+    for row in stand:
         told_answers = answers[row["trial"]]["accuracy"]
         assert told_answers.shape == (30,)
         assert told_answers.mean() == pytest.approx(row["best_score"], rel=1e-6)

@@ -126,7 +126,9 @@ def stratified(draw: random.Random, count: int, seconds: float) -> list[float]:
     return draw.sample(moments, count)
 
 
-@pytest.mark.parametrize("what, count", [("train", 3), ("run", 2)])
+@pytest.mark.parametrize(
+    "what, count", [("train", 3), pytest.param("run", 2, marks=pytest.mark.slow)]
+)
 def test_a_killed_run_ends_with_the_same_bits(undisturbed, tmp_path, what, count):
     whole = undisturbed(what)
     # The first third is imports and compiling: one kill there is enough.

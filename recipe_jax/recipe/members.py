@@ -12,7 +12,7 @@ from recipe_jax.train import settings as train_settings
 from recipe_jax.types import Finding, Result, Status, Trial, Trials
 
 FIRST_SEED, FOLD_SEED, SNAPSHOT_SEED = 400, 500, 520
-LINEAR = "linear"
+LABEL, LINEAR = "members", "linear"
 SEEDS, SETTINGS, SNAPSHOTS = "seeds", "best settings", "snapshots"
 """Ways to several models; LINEAR is another one, for the blends alone."""
 
@@ -48,7 +48,7 @@ def train(context: Context) -> Generator[Any, Any, Pool]:
     if has_linear(context):
         trials[LINEAR] = [_linear(context)]
     results = yield Trials(
-        label="members",
+        label=LABEL,
         trials=tuple(trial for each in trials.values() for trial in each),
         epochs=epochs,
         keep="best",

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from recipe_jax.recipe import members
 from recipe_jax.recipe.differing import Run
 
 Row = Mapping[str, Any]
@@ -36,12 +37,14 @@ def standing(runs: Sequence[Run]) -> dict[str, list[Chosen]]:
 
 def final_trials(run: Run, stage: str = "") -> Chosen:
     """The trials that stand for a stage, or for the last one: all where they have one setting; else
-    of its last request those of the setting that a search chose, or of the first one, which is what
-    stood before."""
+    of its members, or of its last request, those of the setting that a search chose, or of the
+    first one, which is what stood before."""
     stage = stage or _last(_stages(run))
     rows = [row for row in run.trials if row["stage"] == stage and _is_whole(row)]
     if any(settings(row) != settings(rows[0]) for row in rows):
-        rows = [row for row in rows if row["request"] == rows[-1]["request"]]
+        requests = [row["request"] for row in rows]
+        named = members.LABEL if members.LABEL in requests else requests[-1]
+        rows = [row for row in rows if row["request"] == named]
         winner = evidence(run, "search", stage).get("winner_settings") or {}
         fits = [
             row
