@@ -178,7 +178,7 @@ def convolution(kernel, inputs):
         (*dense(32, 16), 1, 1),
         (*dense(32, 16), 8, 4),
         (*dense(32, 16), 64, 16),
-        (*dense(128, 16), 64, 4),
+        (*dense(128, 16), 64, 2),
         (*dense(256, 64), 64, 1),
         (*dense(1024, 64), 64, 1),
         (convolution, (jnp.zeros((3, 3, 1, 4)), jnp.zeros((2, 8, 8, 1))), 64, 1),
