@@ -66,9 +66,7 @@ def render(told: Mapping[str, Any]) -> str:
         settings=_flat(told["config"]),
         overridden=set(told["overrides"]),
         run=told["run"],
-        css=markupsafe.Markup(text("page.css")),
-        light=_variables(COLOURS),
-        dark=_variables({name: _style.DARK[colour] for name, colour in COLOURS.items()}),
+        css=style(),
         **scripts(canvas),
     )
 

@@ -7,6 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from recipe_jax.report.figures import _style
+from recipe_jax.report.figures._gains import Group, gains
 
 
 def learning_curve(evidence: Mapping[str, Any]) -> go.Figure:
@@ -63,59 +64,22 @@ def highway(evidence: Mapping[str, Any]) -> go.Figure:
 def regularisers(evidence: Mapping[str, Any]) -> go.Figure:
     """Gain of each over the same seeds without it: kept where the interval clears the mark."""
     names = list(evidence["names"])[::-1]
-    difference, low, high = (
-        _style.array(evidence[key])[::-1] for key in ("difference", "low", "high")
-    )
-    kept = list(evidence.get("kept") or [False] * len(names))[::-1]
-    ends = [-0.6, len(names) - 0.4]
-    traces: list[Any] = [
-        go.Scatter(
-            x=[0, 0],
-            y=ends,
-            mode="lines",
-            line={"color": _style.MUTED, "width": 1},
-            showlegend=False,
-            hoverinfo="skip",
-        )
+    kept = [bool(each) for each in evidence.get("kept") or [False] * len(names)][::-1]
+    kinds = ((True, "kept", _style.GREEN), (False, "dropped", _style.GREY))
+    groups = [
+        Group(name, colour, [place for place, keep in enumerate(kept) if keep is verdict])
+        for verdict, name, colour in kinds
+        if verdict in kept
     ]
-    if evidence.get("smallest_gain"):
-        gain = evidence["smallest_gain"]
-        traces.append(
-            _style.upright(
-                gain, ends, name=f"smallest gain worth keeping {gain:.3g}", colour=_style.GREY
-            )
-        )
-    for verdict, name, colour in ((True, "kept", _style.GREEN), (False, "dropped", _style.GREY)):
-        chosen = np.array([bool(keep) is verdict for keep in kept], dtype=bool)
-        if not chosen.any():
-            continue
-        traces.append(
-            _style.dots(
-                _style.listed(difference[chosen]),
-                np.flatnonzero(chosen).tolist(),
-                name=name,
-                colour=colour,
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": _style.listed((high - difference)[chosen]),
-                    "arrayminus": _style.listed((difference - low)[chosen]),
-                    "color": colour,
-                    "thickness": 2,
-                    "width": 5,
-                },
-                hovertemplate="%{x:+.4g}<extra></extra>",
-            )
-        )
     told = f", over {_counts(evidence['seeds'])} seeds and all examples"
     seeds = told if evidence.get("seeds") else ""
-    return _style.frame(
-        *traces,
+    return gains(
+        evidence,
+        names,
+        groups=groups,
+        smallest="smallest gain worth keeping",
         caption=f"Change of {evidence.get('metric', 'the score')}{seeds}, with its interval",
-        x_title="better →",
         height=_style.rows_height(len(names)),
-        yaxis={**_style.named_rows(names), "range": ends},
-        xaxis={"showgrid": True, "tickformat": "+.3~g"},
     )
 
 

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from recipe_jax.report import numbers
 from recipe_jax.report.figures import Drawing, _pictures, _style
+from recipe_jax.report.figures._gains import Group, gains
 
 Evidence = Mapping[str, Any]
 MAX_CLASSES = 40
@@ -126,57 +127,20 @@ def ensembles(evidence: Evidence) -> list[Drawing]:
     """The gain of each ensemble with its interval and its cost, and the shares in the blends."""
     names = list(evidence["ways"])[::-1]
     count = len(names)
-    middle, low, high = (_style.array(evidence[key])[::-1] for key in ("difference", "low", "high"))
     chosen = count - 1 - int(evidence["chosen"])
-    ends = [-0.6, count - 0.4]
-    traces: list[Any] = [
-        go.Scatter(
-            x=[0, 0],
-            y=ends,
-            mode="lines",
-            line={"color": _style.MUTED, "width": 1},
-            showlegend=False,
-            hoverinfo="skip",
-        )
-    ]
-    if evidence.get("smallest_gain"):
-        gain = float(evidence["smallest_gain"])
-        traces.append(
-            _style.upright(
-                gain, ends, name=f"smallest gain worth having {gain:.3g}", colour=_style.GREY
-            )
-        )
-    for name, colour, places in (
-        ("the model", _style.BLUE, [chosen]),
-        ("not taken", _style.GREY, [place for place in range(count) if place != chosen]),
-    ):
-        traces.append(
-            _style.dots(
-                _style.listed(middle[places]),
-                places,
-                name=name,
-                colour=colour,
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": _style.listed((high - middle)[places]),
-                    "arrayminus": _style.listed((middle - low)[places]),
-                    "color": colour,
-                    "thickness": 2,
-                    "width": 5,
-                },
-                hovertemplate="%{x:+.4g}<extra></extra>",
-            )
-        )
     drawings: list[Drawing] = [
-        _style.frame(
-            *traces,
+        gains(
+            evidence,
+            names,
+            groups=[
+                Group("the model", _style.BLUE, [chosen]),
+                Group("not taken", _style.GREY, [i for i in range(count) if i != chosen]),
+            ],
+            smallest="smallest gain worth having",
             caption=f"Validation {evidence.get('metric', 'score')} against the mean of the seeds, "
             "paired over examples",
-            x_title="better →",
             height=_style.rows_height(count, each=38),
-            yaxis={**_style.named_rows(names), "range": ends},
-            xaxis={"showgrid": True, "tickformat": "+.3~g", "nticks": 6},
+            nticks=6,
         )
     ]
     if evidence.get("shares"):
