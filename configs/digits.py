@@ -2,8 +2,9 @@
 
     python -m experiments.run --config configs/digits.py --workdir runs/digits
 
-About 80 seconds on 2 cores. Expect a validation accuracy of 0.99 for the best single run, and a
-test accuracy of 0.98 for the ensemble of 8, on 450 examples each.
+Two minutes on 2 cores, 1 min 45 s with --config.recipe.budget=small. Expect a validation accuracy
+of 0.99 for the best single run, and a test accuracy of 0.98 for the ensemble of 8, on 450 examples
+each.
 """
 
 from ml_collections import ConfigDict

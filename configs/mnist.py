@@ -2,8 +2,8 @@
 
     python -m experiments.train --config configs/mnist.py --config.data.path=FOLDER
 
-On 10,000 images (8,000 for training) and 2 cores: `train` takes 17 seconds and reaches a test
-accuracy of 0.974; `run` takes 5 minutes and reaches 0.984 with an ensemble of 4.
+On 10,000 images (8,000 for training) `train` reaches a test accuracy of 0.975, and `run` 0.984 with
+an ensemble of 4.
 """
 
 from ml_collections import ConfigDict

@@ -2,8 +2,8 @@
 
     python -m experiments.train --config configs/mnist_cnn.py --config.data.path=FOLDER
 
-On 10,000 images (8,000 for training) and 2 cores: `train` takes 31 seconds and reaches a test
-accuracy of 0.989; `run` takes 9 minutes and reaches 0.991 with an ensemble of 4.
+On 10,000 images (8,000 for training) `train` reaches a test accuracy of 0.989, and `run` 0.991 with
+an ensemble of 4.
 """
 
 from ml_collections import ConfigDict

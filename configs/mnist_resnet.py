@@ -2,7 +2,7 @@
 
     python -m experiments.train --config configs/mnist_resnet.py --config.data.path=FOLDER
 
-On 10,000 images (8,000 for training) and 2 cores: 90 seconds, a test accuracy of 0.989.
+On 10,000 images (8,000 for training) it reaches a test accuracy of 0.989.
 """
 
 from ml_collections import ConfigDict

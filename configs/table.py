@@ -7,8 +7,8 @@ Text and missing cells are read as they are; a target of numbers with more than 
 quantity, and needs --config.objective.name=regression. Rows of an index or a name are left out by
 --config.data.drop="('id',)".
 
-70 seconds on two CPU cores for the 178 wines of scikit-learn saved as a file: test accuracy 1.0
-[0.904, 1.0], and no gate closes. With 400 rows of numbers and text with gaps: 84 seconds.
+The 178 wines of scikit-learn, saved as a file, reach a test accuracy of 1.0 [0.904, 1.0], and no
+gate closes.
 """
 
 from ml_collections import ConfigDict

@@ -6,14 +6,16 @@ and lanes that differ there belong to different programs. A number at which a kn
 (`clip_norm` infinite, `l2` zero) is static too, and its work is left out.
 """
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from recipe_jax import resolve
-from recipe_jax.types import Experiment, Spec
+from recipe_jax.types import Experiment, Model, PyTree, Spec, UserError
 
 FAMILIES = {
     "model": "models",
@@ -25,9 +27,11 @@ FAMILIES = {
 
 
 class Static(NamedTuple):
-    """The static half of a setting: one (section, name, keywords) for each section. Hashable."""
+    """The static half of a setting: one (section, name, keywords) for each section, and the places
+    of the inputs that the model does not see. Hashable."""
 
     sections: tuple[tuple[str, str, tuple[tuple[str, Any], ...]], ...]
+    hidden: tuple[int, ...] = ()
 
 
 def split(
@@ -51,7 +55,7 @@ def split(
             else:
                 fixed.append((keyword, tuple(value) if isinstance(value, list) else value))
         sections.append((section, name, tuple(fixed)))
-    return Static(tuple(sections)), numbers
+    return Static(tuple(sections), tuple(config.get("train", {}).get("hidden", ()))), numbers
 
 
 def make_build(
@@ -69,7 +73,7 @@ def make_build(
                 *context, **dict(fixed), **floats
             )
         return Experiment(
-            model=parts["model"],
+            model=_blinkered(parts["model"], spec, static.hidden),
             objective=parts["objective"],
             optimizer=parts["optim"],
             schedule=parts["schedule"],
@@ -77,6 +81,30 @@ def make_build(
         )
 
     return build
+
+
+def _blinkered(model: Model, spec: Spec, hidden: tuple[int, ...]) -> Model:
+    """The model that sees zeros, the training mean, at these places of an input laid out flat."""
+    if not hidden:
+        return model
+    if spec.input_dtype != "float32":
+        raise UserError(
+            "train.hidden is for quantities, and these examples are tokens; leave it out."
+        )
+    size = math.prod(spec.input_shape)
+    if max(hidden) >= size:
+        raise UserError(
+            f"train.hidden names the place {max(hidden)}, and an example has {size} numbers; the "
+            f"last one has the place {size - 1}."
+        )
+    shown = np.ones(size, bool)
+    shown[list(hidden)] = False
+    mask = shown.reshape(spec.input_shape)
+
+    def apply(params: PyTree, model_state: PyTree, inputs: Any, **others: Any) -> Any:
+        return model.apply(params, model_state, jnp.where(mask, inputs, 0.0), **others)
+
+    return model._replace(apply=apply)
 
 
 def of_config(
@@ -87,7 +115,14 @@ def of_config(
     UserError where a part does not fit the task.
     """
     sections = {section: dict(config[section]) for section in FAMILIES}
-    for path, value in (settings or {}).items():
+    sections["train"] = dict(config.get("train", {}))
+    settings = settings or {}
+    for section, family in FAMILIES.items():
+        if f"{section}.name" in settings:
+            # What another plug-in does not know is left behind, as a trial leaves it.
+            known = resolve.keywords(resolve.resolve(family, settings[f"{section}.name"]))
+            sections[section] = {k: v for k, v in sections[section].items() if k in known}
+    for path, value in settings.items():
         section, _, key = path.partition(".")
         if section in sections:
             sections[section][key] = value
@@ -100,10 +135,23 @@ def horizon(static: Static, num_steps: int) -> int:
 
     Runs of different lengths under a schedule that does not look share one program.
     """
+    return 1 if is_open(static, num_steps) else num_steps
+
+
+def is_open(static: Static, num_steps: int) -> bool:
+    """Whether a training of `num_steps` may go on after its end (`goes_on`)."""
+    name, fixed = next((n, f) for section, n, f in static.sections if section == "schedule")
+    return goes_on(name, dict(fixed), num_steps)
+
+
+def goes_on(name: str, keywords: Mapping[str, Any], num_steps: int) -> bool:
+    """Whether a schedule is the same for a run of `num_steps` and for longer ones: it may then go
+    on after its end."""
 
     def height(length: int) -> str:
-        name, fixed = next((n, f) for section, n, f in static.sections if section == "schedule")
-        schedule = resolve.resolve("schedules", name)(length, **dict(fixed))
+        schedule = resolve.resolve("schedules", name)(length, **keywords)
         return str(jax.make_jaxpr(lambda step: jnp.asarray(schedule(step)))(0))
 
-    return num_steps if height(max(2, num_steps)) != height(max(2, num_steps) + 1) else 1
+    # Lengths far apart too: a share of neighbours may round to the same number of steps.
+    first = max(2, num_steps)
+    return all(height(length) == height(first) for length in (first + 1, 2 * first, 10 * first))

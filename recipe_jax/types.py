@@ -168,11 +168,13 @@ class Sampling(NamedTuple):
     """How a lane's training examples come from the split; static.
 
     folds: of so many equal parts of the training split one is left out, and stands in for the
-    validation split (0: no folds); resampled: a bootstrap, as many examples drawn with replacement.
+    validation split (0: no folds); resampled: a bootstrap, as many examples drawn with replacement;
+    classes: each of so many has the same share of every batch (0: as they come).
     """
 
     folds: int = 0
     resampled: bool = False
+    classes: int = 0
 
 
 class Lane(NamedTuple):
@@ -291,7 +293,7 @@ class Task:
     features)), "table" or "text" (inputs are windows of tokens, class_names the symbols); encoder
     turns raw examples into inputs (and back, for showing); class_names is empty for regression;
     notes are findings made while reading, such as imputed cells; fingerprint is the SHA-256 of
-    examples and splits, held_fingerprint of the validation examples alone, as they were read;
+    examples and splits, held_fingerprint of what is held out of training alone, as it was read;
     available: how many examples were read, before classes, a sample or a fraction were chosen
     (0: not known).
     """
@@ -379,6 +381,8 @@ class Result(NamedTuple):
     weights: (params, model_state), where the request kept them
     rounds: (done, of how many); fewer where it was asked to pause
     place: names the stored state that it can go on from, where it paused
+    watched: (evaluations, examples, ...) outputs for the first validation examples, where the
+        request watched so many; NaN after an early stop
     """
 
     trial: Trial
@@ -394,6 +398,7 @@ class Result(NamedTuple):
     weights: PyTree | None
     rounds: tuple[int, int]
     place: tuple[str, int] | None = None
+    watched: np.ndarray | None = None
 
 
 class Blend(NamedTuple):
@@ -415,11 +420,16 @@ class Trials:
 
     epochs: how long, of the full training split, at the trial's own batch size; evaluations: how
     often to look at train and validation on the way; keep: which weights the results hold, "best"
-    (by validation), "last" or none (""). Zero epochs give the weights and look at the start.
+    (by validation), "last" or none (""). Zero epochs give the weights and look at the start. watch:
+    the outputs for so many validation examples are kept from every look; that takes a program of
+    its own, so those of other requests do nothing for it.
 
     pauses: rounds (of training and a look) after which it may be decided what goes on: training
     stops at the next of them. after: the results whose states these trials go on from, one a trial
     and all from one request; a trial's settings may have other numbers than that result's.
+
+    lasting: states at the end stay on disk where the schedule can go on, so that longer trials may
+    go on from them in a later run. paced: rounds are as long as those of a run of so many epochs.
     """
 
     label: str
@@ -427,8 +437,11 @@ class Trials:
     epochs: int
     evaluations: int | None = None
     keep: str = ""
+    watch: int = 0
     pauses: tuple[int, ...] = ()
     after: tuple[Result, ...] = ()
+    lasting: bool = False
+    paced: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -469,11 +482,17 @@ class Scores:
 
     Answered by the metric that decides, of every example by itself: (trials, examples); where that
     has no value for one example alone (r2), of the whole split: (trials, 1).
+
+    permuted: groups of numbers of an input, by their places in it laid out flat. For each group
+    these numbers are taken from another example, by a permutation of the trial's own; the answer is
+    then (trials, groups, examples). first: only the first so many examples of the split.
     """
 
     label: str
     results: Sequence[Result]
     split: str
+    permuted: tuple[tuple[int, ...], ...] = ()
+    first: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -523,6 +542,16 @@ class Finding:
     fault: str = ""
     certainty: str = ""
     explains: tuple[str, ...] = ()
+
+
+class Asked(NamedTuple):
+    """A stage tells: what came of questions that belong together, each a finding of its own.
+
+    about: what they ask about; a console tells those that passed in one line.
+    """
+
+    about: str
+    findings: Sequence[Finding]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the test extra into .venv and runs the tests; arguments go to pytest.
-#   bash scripts/test.sh              the default tests, under 12 minutes on 2 cores
+#   bash scripts/test.sh              the default tests, a quarter of an hour on 2 cores
 #   bash scripts/test.sh -m slow      the long ones
 # PYTHON chooses the interpreter and VENV the environment's folder.
 set -euo pipefail

@@ -219,6 +219,7 @@ def test_mixup_shares_are_beta_distributed():
     assert kept.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.06)
 
 
+@pytest.mark.slow
 def test_image_with_everything_off_is_the_identity_and_each_strength_acts():
     inputs, classes = batch(8), jnp.arange(8) % 2
     off, targets = image.build(IMAGES)(KEY, inputs, classes)

@@ -278,8 +278,8 @@ def test_the_bad_tables_have_a_good_one(capsys):
 @pytest.mark.parametrize(
     "space, expected",
     [
-        ("3", "config.search.space[0]=3 is of type int; it must be a tuple"),
-        ("('optim.learning_rate',)", "space[0]='optim.learning_rate' is of type str"),
+        ("3", "search.space: 3 is no axis; write ("),
+        ("('optim.learning_rate',)", "there is no group 'optim.learning_rate'; there are rate"),
         ("(('optim.learning_rate', 'log', 1e-4),)", "is no axis"),
         ("(('optim.learning_rate', 'cubic', 1e-4, 1),)", "is no axis"),
         ("(('optim.learning_rate', 'log', '1e-4', 1),)", "is no axis"),
@@ -485,6 +485,7 @@ def test_a_closed_gate_is_exit_code_1_with_a_report(place, capsys):
     assert contents("w") == before
 
 
+@pytest.mark.slow
 def test_a_closed_gate_is_forced_by_the_same_command(place, monkeypatch):
     def carried_out(*, force, workdir="w"):
         sections = {

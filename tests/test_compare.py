@@ -339,6 +339,26 @@ def test_a_run_that_stopped_early_is_compared_where_it_stopped(tmp_path):
 # --- What is not comparable --------------------------------------------------------------------
 
 
+def test_other_training_data_are_judged_where_what_is_held_out_is_the_same(tmp_path):
+    scores = told("test_score", metric="accuracy", value=0.9, low=0.8, high=0.95, count=9)
+    found = {}
+    for name, losses in (("all", LOSSES), ("half", [loss + 0.5 for loss in LOSSES])):
+        data = {"fingerprint": name, "held_fingerprint": "h"}
+        data["examples"] = {"validation": 1000, "test": 1000}
+        found[name] = make(tmp_path / name, members(losses), findings=[scores], data=data)
+    between = compared(found["all"], found["half"])
+    assert any("what they are scored on is the same" in note for note in between["notes"])
+    assert not any("not of the same examples" in note for note in between["notes"])
+    loss = next(s for s in between["scores"] if s["metric"] == "loss")
+    assert loss["differences"][1]["interval"]["low"] is not None
+    runs = [
+        each._replace(settings={"objective.name": "regression"})
+        for each in (app_compare.read_run(path, path.name) for path in found.values())
+    ]
+    assert scoring._objection("mse", (runs[0], runs[1]), ({}, {})) == ""
+    assert "deviations" in scoring._objection("loss", (runs[0], runs[1]), ({}, {}))
+
+
 def test_other_data_are_not_judged(tmp_path):
     scores = told("test_score", metric="accuracy", value=0.9, low=0.8, high=0.95, count=9)
     a = make(tmp_path / "a", members(LOSSES), findings=[scores])
@@ -580,6 +600,7 @@ def pair(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_real_pair_is_told_and_read_only(pair):
     before = {p: p.read_bytes() for p in pair.rglob("*") if p.is_file()}
     found = compared(pair / "0.0", pair / "0.5")
@@ -597,6 +618,7 @@ def test_a_real_pair_is_told_and_read_only(pair):
     comparison.render(found)
 
 
+@pytest.mark.slow
 def test_without_answers_seeds_alone_are_paired(pair):
     paths = [str(pair / "0.0"), str(pair / "0.5")]
     found = app_compare.compare(paths, examples=False)
@@ -604,6 +626,7 @@ def test_without_answers_seeds_alone_are_paired(pair):
     assert not any("paired by seed alone" in note for note in found["notes"])
 
 
+@pytest.mark.slow
 def test_the_models_of_a_run_answer_as_they_did(pair):
     """Their answers come to the score that the run wrote down; nothing is known of moved data."""
     run = app_compare.read_run(pair / "0.5", "b")
@@ -618,6 +641,7 @@ def test_the_models_of_a_run_answer_as_they_did(pair):
     assert app_compare._with_answers(moved).unanswered == "its data have changed since"
 
 
+@pytest.mark.slow
 def test_a_damaged_model_is_said_and_seeds_remain(pair, tmp_path):
     shutil.copytree(pair / "0.5", tmp_path / "one")
     (tmp_path / "one" / "model" / "weights.npz").write_bytes(b"")

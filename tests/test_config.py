@@ -15,8 +15,10 @@ from recipe_jax.data import iris
 from recipe_jax.models import mlp
 from recipe_jax.objectives import classification
 from recipe_jax.optim import adamw
+from recipe_jax.recipe import budget
 from recipe_jax.recipe.settings import Recipe
 from recipe_jax.resolve import Count
+from recipe_jax.search import coarse_to_fine
 from recipe_jax.sweep.plan import Sweep
 from recipe_jax.train.settings import Train
 from recipe_jax.types import UserError
@@ -98,8 +100,14 @@ def test_an_empty_config_has_every_keyword_of_every_signature_at_its_default():
     assert completed["model"] == {"name": "mlp", **defaults(mlp.build)}
     assert completed["objective"] == {"name": "classification", **defaults(classification.build)}
     assert completed["optim"] == {"name": "adamw", **defaults(adamw.build)}
-    for section, settings in (("train", Train), ("recipe", Recipe), ("sweep", Sweep)):
+    for section, settings in (("train", Train), ("sweep", Sweep)):
         assert completed[section] == settings()._asdict()
+    # What a budget decides is left to it.
+    left = dict.fromkeys(path.partition(".")[2] for path in budget.LADDERS)
+    trials = {"trials": left.pop("trials")}
+    assert completed["recipe"] == Recipe()._asdict() | left
+    search = {"name": "coarse_to_fine", **defaults(coarse_to_fine.build)}
+    assert completed["search"] == search | trials
     assert completed["checkpoint"] == checkpoint.Checkpoint()._asdict()
     config.check(completed)
 

@@ -12,7 +12,7 @@ from recipe_jax import config as configs
 from recipe_jax.app import commands, drive
 
 FOLDER = pathlib.Path(__file__).parent.parent / "configs"
-FILES = sorted(path for path in FOLDER.glob("*.py") if path.stem != "__init__")
+FILES = sorted(path for path in FOLDER.glob("*.py") if "def get_config" in path.read_text())
 
 
 @pytest.fixture
@@ -84,6 +84,20 @@ def test_its_task_can_be_trained_on(path, words):
     for split in (task.train, task.validation):
         assert np.isfinite(split.inputs).all()
         assert len(split.targets) >= parsed.config["train"]["batch_size"] or split is not task.train
+
+
+def test_the_imbalanced_tumours_are_one_in_ten_and_their_finding_says_what_to_do():
+    from recipe_jax.checks import class_balance
+    from recipe_jax.probes.examples import Examples
+
+    path = f"{FOLDER / 'breast_cancer.py'}:imbalanced"
+    task = drive.load_task(configs.parse(["run", "--config", path], lambda own: None).config)
+    for split in (task.train, task.validation):
+        assert 0.08 < (split.targets == task.class_names.index("malignant")).mean() < 0.13
+    (found,) = class_balance.look(Examples(task))
+    assert "'malignant'" in found.summary and "data.balance=weights" in found.remedy
+    with pytest.raises(drive.UserError, match="no variant 'other'"):
+        configs.load(path.replace("imbalanced", "other"))
 
 
 def test_the_configs_that_are_promised_are_there():

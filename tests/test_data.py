@@ -268,6 +268,25 @@ def test_classes_are_kept_by_name():
     assert len(placed(task)) == 200
 
 
+def test_a_class_is_thinned_before_splitting_and_the_others_stay():
+    raw = source(600)
+    task = base.prepare(raw, class_fractions=(0.1, 1.0, 0.5))
+    kept = np.concatenate([split.targets for split in opened(task).values()])
+    np.testing.assert_array_equal(np.bincount(kept), [20, 200, 100])
+    # Every split has its share of the rare class: a fifth, a fifth, and the rest.
+    rare = [int((split.targets == 0).sum()) for split in opened(task).values()]
+    assert sorted(rare) == [4, 4, 12]
+    np.testing.assert_allclose(task.spec.prior, np.array([12, 120, 60]) / 192)
+    # What is kept follows from content: less of it is a part of more of it, in any file order.
+    fewer = placed(base.prepare(raw, class_fractions=(0.05, 1.0, 0.5)))
+    assert set(fewer) < set(placed(task))
+    turned = base.prepare(raw.take(np.arange(600)[::-1]), class_fractions=(0.1, 1.0, 0.5))
+    assert placed(turned) == placed(task)
+    assert placed(base.prepare(raw, class_fractions=(1.0,) * 3)) == placed(base.prepare(raw))
+    chosen = base.prepare(raw, classes=("c0", "c2"), class_fractions=(1.0, 0.1))
+    assert len(placed(chosen)) == 220
+
+
 def test_oversampling_repeats_training_until_classes_are_even():
     targets = (np.arange(300) >= 270).astype(np.int32)
     raw = source(300, classes=2, targets=targets)
@@ -325,6 +344,9 @@ def poisoned(*values):
         (lambda: base.prepare(source(), classes=("c1", "c11")), "no class 'c11'; did you mean"),
         (lambda: base.prepare(quantities(), classes=("c1",)), "target here is a quantity"),
         (lambda: base.prepare(quantities(), balance="oversample"), "target here is a quantity"),
+        (lambda: base.prepare(quantities(), class_fractions=(0.5,)), "target is a quantity"),
+        (lambda: base.prepare(source(), class_fractions=(0.5,)), "must hold 3 shares.*c0, c1, c2"),
+        (lambda: base.prepare(source(), class_fractions=(1e-9, 1.0, 1.0)), "'c0' has 1 example"),
         (lambda: base.prepare(source(), max_examples=4), "Class 'c.' has 1 example,"),
     ],
 )

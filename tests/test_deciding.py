@@ -1,15 +1,23 @@
 """Decisions between settings: what is kept, over how many seeds, and how often for nothing."""
 
+import json
 import types
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 from test_stages import context_of, result_of
 
+from recipe_jax import config as configs
+from recipe_jax.app import console, drive
+from recipe_jax.app.signals import Signals
+from recipe_jax.models import mlp
 from recipe_jax.recipe import deciding
 from recipe_jax.recipe.deciding import Change
-from recipe_jax.types import Trials
+from recipe_jax.resolve import NonNegative
+from recipe_jax.types import Decision, Trials
 
 EXAMPLES = 60
 
@@ -208,3 +216,73 @@ def test_a_diverged_change_is_not_kept_and_a_diverged_base_raises_nothing():
     assert decided(same, diverged=everywhere).kept == []
     found = decided(same, diverged=[("none", 100 + i) for i in range(8)])
     assert np.isnan(found.score)
+
+
+# --- On real trainings ------------------------------------------------------------------------
+
+
+def drawn_again(spec, /, *, draw: NonNegative = 0.0):
+    """A small network whose `draw` decides which initial weights it has, and nothing else."""
+    model = mlp.build(spec, width=16, depth=1)
+    number = jnp.asarray(draw, jnp.float32).astype(jnp.uint32)
+    return model._replace(init=lambda key: model.init(jax.random.fold_in(key, number)))
+
+
+USELESS = [
+    *(Change(f"draw {i}", {"model.draw": float(i)}) for i in range(1, 6)),
+    Change("decay 1e-9", {"optim.weight_decay": 1e-9}),
+]
+USEFUL = [Change("rate 1e-2", {"optim.learning_rate": 1e-2})]
+
+
+def real_decisions(workdir, seed):
+    """What is kept of the useless changes and of the useful one, on real trainings on a split and
+    with a seed of their own, through the driver."""
+    base = Change("none", {"optim.learning_rate": 1e-2})
+    slow = Change("rate 1e-4", {"optim.learning_rate": 1e-4})
+
+    def run(context):
+        found = yield from deciding.decide(context, USELESS, base=base, label="useless")
+        yield deciding.finding(context, found, base=base, check="useless", row="REG11")
+        if seed == 0:
+            found = yield from deciding.decide(context, USEFUL, base=slow, label="useful")
+            yield deciding.finding(context, found, base=slow, check="useful", row="REG11")
+        return Decision(summary="Told.")
+
+    stage = types.SimpleNamespace(
+        __name__="decisions", EXPECTS="Nothing.", run=run, planned=lambda context: []
+    )
+    config = {
+        "seed": seed,
+        "data": {"name": "digits", "max_examples": 500, "split_seed": seed},
+        "model": {"name": f"{__name__}:drawn_again"},
+        "train": {"batch_size": 32, "epochs": 6, "evaluations": 3},
+        "recipe": {"seeds": 3},
+    }
+    code = drive.execute(
+        what="train",
+        stages=(stage,),
+        config=configs.as_dict(configs.complete(config)),
+        overrides={},
+        workdir=workdir,
+        argv=[],
+        console=console.Console(),
+    )
+    assert code == 0
+    return {
+        each["check"]: each["evidence"]
+        for each in json.loads((workdir / "findings.json").read_text())
+    }
+
+
+@pytest.mark.slow
+def test_useless_changes_to_real_trainings_are_kept_at_most_once_in_twenty(tmp_path, monkeypatch):
+    """Other initial weights change every bit and nothing that matters: runs differ as seeds do."""
+    monkeypatch.setattr(Signals, "install", lambda self: None)
+    told = [real_decisions(tmp_path / str(seed), seed) for seed in range(20)]
+    kept = [seed for seed, each in enumerate(told) if any(each["useless"]["kept"])]
+    assert len(kept) <= 1, kept
+    # It can be seen that they change something, and something that matters is kept.
+    gains = np.array([each["useless"]["difference"][:5] for each in told])
+    assert (gains != 0.0).mean() > 0.9 and (gains > 0.0).any(0).all() and (gains < 0.0).any(0).all()
+    assert told[0]["useful"]["kept"] == [True]

@@ -218,6 +218,25 @@ def stepper(change=lambda new, old: new, report=lambda loss, weights: loss, extr
     return classifier(optimizer=None, step=step, state=(weights, optimizer.init(weights)))
 
 
+def remembering():
+    """A step that keeps every loss in its state."""
+    given = stepper()
+
+    def step(state, batch, key):
+        own, losses = state
+        own, loss = given["step"](own, batch, key)
+        return (own, jnp.append(losses, loss)), loss
+
+    return given | {"step": step, "state": (given["state"], jnp.zeros(0))}
+
+
+def hoarder():
+    """An optimiser that keeps every gradient."""
+    return optax.GradientTransformation(
+        lambda params: (), lambda slope, kept, params=None: (slope, (*kept, slope))
+    )
+
+
 def normalised(variables, inputs, *, train):
     """Batch normalisation whose averages are carried beside the weights."""
     weights, (mean, variance) = variables
@@ -510,6 +529,7 @@ SABOTAGED = {
     ],
     "loss_reading": [
         ("C5", classifier(apply=lambda v, x: jax.nn.softmax(mlp(v, x)))),
+        ("C5", classifier(loss=lambda o, t: cross_entropy(jax.nn.softmax(o), t))),
         (
             "D5",
             classifier(loss=lambda o, t: -jnp.log(jnp.clip(o, 1e-7))[jnp.arange(len(t)), t].mean()),
@@ -702,6 +722,10 @@ SABOTAGED = {
             with_train(lambda x, y: ((40 * x).clip(0, 255).astype(np.uint8), y), both=True)
             | {"apply": lambda v, x: mlp(v, (x - 128).astype(jnp.float32))},
         ),
+    ],
+    "memory": [
+        ("G8", remembering()),
+        ("G8", classifier(optimizer=hoarder())),
     ],
     "repeatable": [
         ("G7", classifier(apply=lambda v, x: mlp(v, x) + np.random.normal())),

@@ -1,15 +1,25 @@
 """The questions about any program, asked by the recipe of what a config would train."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 from test_stages import CONFIG, context_of
 
 from recipe_jax.recipe import examining
-from recipe_jax.types import Status
+from recipe_jax.types import Asked, Finding, Status
 
 
 def asked(**sections):
-    found = list(examining.examined(context_of(**sections)))
-    return {each.check: each for each in found}, found[-1]
+    return asked_of(context_of(**sections))
+
+
+def asked_of(context):
+    """(findings by their check, the last one)."""
+    asked, last = examining.examined(context)
+    assert isinstance(asked, Asked) and isinstance(last, Finding)
+    found = [*asked.findings, last]
+    return {each.check: each for each in found}, last
 
 
 def test_a_healthy_program_passes_and_the_data_are_not_asked_again():
@@ -28,3 +38,18 @@ def test_a_sabotaged_program_has_one_named_cause(setting):
     assert last.status == Status.FAIL and last.fault == "E1" and last.remedy
     assert last.summary.startswith("Look at this first: E1 ")
     assert found["learning_rate"].status == Status.FAIL
+
+
+def test_labels_of_other_examples_are_named():
+    """No question of the stage data asks whether labels belong to inputs at all."""
+    context = context_of()
+    draw = np.random.default_rng(0)
+    splits = {
+        name: split._replace(targets=draw.permutation(split.targets))
+        for name in ("train", "validation")
+        if (split := getattr(context.task, name))
+    }
+    sick = context._replace(task=dataclasses.replace(context.task, **splits))
+    found, _ = asked_of(sick)
+    assert found["labels_related"].status in (Status.WARN, Status.FAIL)
+    assert found["labels_related"].fault == "A1"

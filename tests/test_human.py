@@ -586,7 +586,9 @@ def test_the_finding_is_drawn(kind):
         assert len(figures.draw("human_baseline", evidence)) == 3
 
 
-@pytest.mark.parametrize("kind", ["classification", "regression"])
+@pytest.mark.parametrize(
+    "kind", ["classification", pytest.param("regression", marks=pytest.mark.slow)]
+)
 def test_the_skeleton_tells_of_it(kind):
     context = context_of(kind)
     fake, _ = driven(skeleton, context)

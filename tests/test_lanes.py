@@ -103,8 +103,8 @@ def count(monkeypatch):
 
         monkeypatch.setattr(module, name, wrapped)
 
-    def make_train_step(experiment, original=chunk.make_train_step):
-        step = original(experiment)
+    def make_train_step(experiment, frozen, original=chunk.make_train_step):
+        step = original(experiment, frozen)
 
         def traced(*arguments):
             found["traces"] += 1

@@ -28,6 +28,13 @@ def test_a_flat_curve_stays_flat_and_a_rising_one_never_falls():
     assert 0.29 < learning_curve.extrapolated(SIZES, rising)[1] <= 0.3
 
 
+@pytest.mark.parametrize("errors", [[0.0] * 4, [0.1, 0.0, 0.0, 0.0], [1e-14] * 4])
+def test_where_nothing_is_wrong_more_data_bring_nothing(errors):
+    now, twice, spread = learning_curve.extrapolated(SIZES, np.tile(np.array(errors)[:, None], 3))
+    assert now == errors[-1] and 0.0 <= twice <= now and (spread == twice).all()
+
+
+@pytest.mark.slow
 def test_the_spread_over_seeds_holds_the_truth():
     draw = np.random.default_rng(0)
     held = 0

@@ -270,7 +270,13 @@ def swept(folder, *more, **sections):
     return commands.sweep(["sweep", *words])
 
 
-@pytest.mark.parametrize("name", ["halving", "hyperband", "population"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "halving",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("hyperband", "population")),
+    ],
+)
 def test_a_pruned_sweep_and_one_of_its_trials_again(name, tmp_path, capsys):
     assert swept(tmp_path, prune={"name": name}, sweep={"seeds": 2}) == 0
     first = (tmp_path / "w" / "trials.csv").read_text()
@@ -290,6 +296,7 @@ def test_a_pruned_sweep_and_one_of_its_trials_again(name, tmp_path, capsys):
     assert before == {p: p.read_bytes() for p in (tmp_path / "w").glob("*.*")}
 
 
+@pytest.mark.slow
 def test_folds_repeat_every_setting(tmp_path):
     sections = {"sweep": {"folds": 3}, "search": SWEEP["search"] | {"trials": 3}}
     assert swept(tmp_path, **sections) == 0

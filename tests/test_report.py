@@ -492,6 +492,27 @@ def test_the_overrides_come_first_and_the_verdict_second(built):
     assert places == sorted(places) and places[-1] < words.index("Expected")
 
 
+def test_what_the_diagnosis_would_try_stands_on_the_first_screen(tmp_path):
+    command = "python -m experiments.run --config configs/digits.py --config.model.dropout=0.1"
+    found = {
+        "check": "verdict",
+        "row": "DIAG1",
+        "status": "PASS",
+        "summary": "Healthy.",
+        "fault": "",
+    }
+    found |= {"stage": "diagnose", "remedy": ""}
+    found["evidence"] = {"verdict": "healthy", "metric": "accuracy"}
+    found["evidence"]["next"] = [
+        {"name": "dropout <1>", "gain": 0.01, "measured": True, "command": command}
+    ]
+    writers.write_json(tmp_path / "run.json", make_run([found]))
+    writers.write_json(tmp_path / "findings.json", [found])
+    words = " ".join("".join(parse(page.build_report(tmp_path).read_text()).words).split())
+    start = words.index("What to do next")
+    assert f"Try dropout <1>: {command}" in words[start : words.index("Expected")]
+
+
 def test_nothing_is_loaded_from_elsewhere(built):
     for tag, attributes in parse(built.read_text()).tags:
         if tag == "img":

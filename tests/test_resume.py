@@ -139,7 +139,7 @@ def test_a_killed_run_ends_with_the_same_bits(undisturbed, tmp_path, what, count
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what, count", [("train", 20), ("run", 6)])
+@pytest.mark.parametrize("what, count", [("train", 10), ("run", 3)])
 def test_many_kills_change_no_bit(undisturbed, tmp_path, what, count):
     whole, draw = undisturbed(what), random.Random(11)
     moments = stratified(draw, count, undisturbed.seconds[what])
@@ -164,7 +164,10 @@ def lines(path: pathlib.Path) -> int:
     return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    "number, code",
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_a_signal_saves_and_the_run_goes_on_from_there(undisturbed, tmp_path, number, code):
     whole, workdir = undisturbed("train"), tmp_path / "run"
     process = begin("train", workdir)
@@ -347,7 +350,7 @@ def test_a_finished_run_is_left_alone(trained):
 
 def test_a_lost_result_is_trained_again(undisturbed, trained):
     """The stored result is damaged: named, and made once more to the same bits."""
-    (stored,) = trained.glob("checkpoints/*/*")
+    (stored,) = (p for p in trained.glob("checkpoints/*/*") if "-states" not in p.parent.name)
     (stored / "meta.json").write_text("{}")
     (trained / "report.html").unlink()
     assert commands.train(arguments("train", trained)) == 0

@@ -28,10 +28,16 @@ SPACE = (
     ("model.width", "log_int", 8, 256),
 )
 SEARCHES = [name for name in resolve.plugins("search") if name not in ("listed", "grid")]
-LEARNING = ["optuna", "hyperopt", "bayesopt"]
+SEARCHES += ["optuna cmaes", "optuna gp"]
+LEARNING = ["optuna", "optuna gp", "hyperopt", "bayesopt"]
 
 
 def search_of(name, **given):
+    """The search of a plug-in, or of a sampler; skipped where its package is missing."""
+    name, _, sampler = name.partition(" ")
+    if sampler in optuna.NEEDS:
+        pytest.importorskip(optuna.NEEDS[sampler])
+        given |= {"sampler": sampler}
     given = {"space": SPACE} | given
     return importlib.import_module(f"recipe_jax.search.{name}").build(**given)
 

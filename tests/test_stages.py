@@ -4,18 +4,21 @@ import dataclasses
 import functools
 import itertools
 
+import jax
 import numpy as np
 import pytest
 
+from recipe_jax import assembly, resolve, writers
 from recipe_jax import config as configs
-from recipe_jax import resolve, writers
 from recipe_jax.data import base as data_base
 from recipe_jax.objectives import classification, regression
 from recipe_jax.recipe import base as recipe_base
 from recipe_jax.recipe import (
+    budget,
     data,
     measuring,
     overfit,
+    range_test,
     regularise,
     searching,
     skeleton,
@@ -30,6 +33,7 @@ from recipe_jax.search import random as random_search
 from recipe_jax.search.base import Axis, Search
 from recipe_jax.train.evaluate import metrics_of
 from recipe_jax.types import (
+    Asked,
     Decision,
     Finding,
     Measured,
@@ -93,13 +97,14 @@ def context_with(kind, carried, **sections) -> Context:
     config = configs.as_dict(configs.complete(given))
     task = task_of(kind)
     build = classification.build if kind == "classification" else regression.build
-    searching = {k: v for k, v in config["search"].items() if k != "name"}
+    whole = budget.filled(config, budget.named(config))
+    searching = {k: v for k, v in whole["search"].items() if k != "name"}
     pruning = dict(config["prune"])
     return Context(
         task,
         config,
         build(task.spec),
-        Recipe(**config["recipe"]),
+        Recipe(**whole["recipe"]),
         random_search.build(**searching),
         resolve.resolve("prune", pruning.pop("name"))(**pruning),
         carried or {},
@@ -155,7 +160,10 @@ class Fake:
         if isinstance(request, Trials):
             return [self.trained(trial, request) for trial in request.trials]
         if isinstance(request, Scores):
-            return np.stack([self.scores(each) for each in request.results])
+            scores = np.stack([self.scores(each) for each in request.results])
+            if request.permuted:
+                return np.stack([scores - 0.1 * (0 in each) for each in request.permuted], axis=1)
+            return scores
         assert isinstance(request, Outputs)
         task = self.context.task
         split = task.test.open(lambda: None) if request.split == "test" else None
@@ -164,6 +172,11 @@ class Fake:
 
     def trained(self, trial, request):
         run = result_of(trial, request=request, **self.world(trial, request))
+        if request.watch:
+            run = run._replace(watched=self.watched(run, request))
+        if request.label in ("regularisers", "plain runs", "weights at the start"):
+            started = self.weights(trial, trained=bool(request.epochs))
+            run = run._replace(weights=(started, {}))
         plain = trial.show_inputs and not trial.num_examples
         if self.measured and plain and request.keep == "last" and request.epochs:
             split = self.context.task.validation
@@ -173,6 +186,19 @@ class Fake:
             for name, value in looked.items():
                 run.history.setdefault(f"validation/{name}", np.zeros(len(run.steps)))[-1] = value
         return run
+
+    def watched(self, run, request):
+        """From nothing to the outputs that are right but for every tenth, along the losses."""
+        split = self.context.task.validation.first(request.watch)
+        end = self.outputs(run, split, request)
+        return np.linspace(0.0, 1.0, len(run.steps))[:, None, None] * end
+
+    def weights(self, trial, *, trained):
+        """Of the configured model, a little further from where they began."""
+        built = assembly.of_config(self.context.config, self.context.task.spec, trial.settings)
+        params, _ = jax.eval_shape(built.model.init, jax.random.key(0))
+        draw = np.random.default_rng(trial.seed)
+        return jax.tree.map(lambda leaf: draw.normal(size=leaf.shape) * (1 + trained), params)
 
     def scores(self, result):
         """The run's score, scattered a little from example to example."""
@@ -204,6 +230,8 @@ class Fake:
             answer = None
             if isinstance(asked, Finding):
                 self.findings.append(asked)
+            elif isinstance(asked, Asked):
+                self.findings += asked.findings
             elif isinstance(asked, Measured):
                 self.measured_settings += asked.settings
             else:
@@ -314,10 +342,11 @@ def test_data_trains_nothing_and_passes_the_readers_findings_on():
     fake, decision = driven(
         data, context._replace(task=dataclasses.replace(context.task, notes=(note,)))
     )
-    assert fake.requests == [] and fake.findings[0] is note
+    assert fake.requests == [] and note in fake.findings
     assert decision.settings == {} and "120 training" in decision.summary
-    told = [each.check for each in fake.findings[1:]]
-    assert told[:2] == ["samples", "class_counts"] and len(set(told)) == len(told)
+    told = [each.check for each in fake.findings]
+    assert told[:5] == ["settings", "parts", "imputed", "samples", "class_counts"]
+    assert len(set(told)) == len(told)
     assert {"feature_ranges", "duplicates", "non_finite", "network_input", "drift"} <= set(told)
 
 
@@ -330,10 +359,14 @@ def test_skeleton_asks_for_quiet_trials():
     start, baselines, heart = [each for each in fake.requests if isinstance(each, Trials)]
     assert start.epochs == 0 and start.keep == "last" and start.trials == baselines.trials
     assert all(trial.settings["model.dropout"] == 0.0 for trial in (*start.trials, *heart.trials))
-    assert [trial.show_inputs for trial in baselines.trials] == [True] * 3 + [False] * 3 + [
-        True
-    ] * 3
-    assert [t.settings.get("model.prior_bias") for t in baselines.trials] == [None] * 6 + [0.0] * 3
+    shown = [trial.show_inputs for trial in baselines.trials]
+    assert shown == [True] * 3 + [False] * 3 + [True] * 6
+    biases = [t.settings.get("model.prior_bias") for t in baselines.trials]
+    assert biases == [None] * 6 + [0.0] * 3 + [None] * 3
+    rates = [t.settings.get("optim.learning_rate") for t in baselines.trials]
+    assert rates == [None] * 9 + [1e-3] * 3
+    # One program serves all of them.
+    assert {each.watch for each in (start, baselines, heart)} == {16}
     assert [t.num_examples for t in heart.trials] == [2, 16] * 4
     rates = [t.settings["optim.learning_rate"] for t in heart.trials]
     assert rates == [1e-3, 1e-3, 1e-2, 1e-2, 1e-1, 1e-1, 1.0, 1.0]
@@ -390,91 +423,19 @@ def test_skeleton_fails_on_the_sabotaged_answer(sabotage, check):
     assert all(fake.of(name).status == Status.PASS for name in quiet)
 
 
-# --- Overfit: the range test -----------------------------------------------------------------
-
-
-def ends(losses, start=1.0):
-    """One run a rate that ends at the given loss; all see the same batches."""
-    runs = []
-    for rate, end in zip(overfit.RATES, losses):
-        run = result_of(Trial(settings={"optim.learning_rate": float(rate)}))
-        curve = np.linspace(start, end, 50)
-        curve[-8:] = end
-        runs.append(run._replace(losses=curve))
-    return runs
-
-
-def valley(best=-2.0, width=1.0, blow_up=-0.5):
-    """Loss by the logarithm of the rate: falls to its lowest at `best`, NaN from `blow_up` on."""
-    logs = np.log10(overfit.RATES)
-    losses = 1.0 - 0.9 * np.exp(-(((logs - best) / width) ** 2))
-    losses[0] = 1.0
-    return np.where(logs > blow_up, np.nan, losses)
-
-
-@pytest.mark.parametrize("best", [-5.0, -4.0, -3.0, -2.0])
-def test_the_range_test_picks_a_rate_near_the_best_and_never_above(best):
-    rate, finding = overfit.range_test(ends(valley(best, blow_up=best + 0.8)), 10.0**best)
-    assert finding.status == Status.PASS
-    assert 10 ** (best - 1.5) <= rate <= 10**best * 1.01
-    assert finding.evidence["chosen"] == rate
-
-
-def test_the_suggestions_of_the_range_test_by_hand():
-    # Rates are four a decade: index 12 is 1e-4, 16 is 1e-3, 20 is 1e-2, 24 is 1e-1.
-    losses = np.ones(29)
-    losses[13:16] = 0.9
-    losses[16:20] = 0.4  # the steepest step is from 15 to 16
-    losses[20] = 0.3
-    losses[21:25] = 0.8
-    losses[25:] = np.nan
-    rate, finding = overfit.range_test(ends(losses), 1e-3)
-    assert finding.evidence["steepest"] == pytest.approx(overfit.RATES[15])
-    assert finding.evidence["tenth"] == pytest.approx(1e-2)
-    assert rate == pytest.approx(np.sqrt(overfit.RATES[15] * 1e-2), rel=1e-2)
-    # A rate that happens to end low beyond the first one that blows up is luck.
-    losses[27] = 0.35
-    assert overfit.range_test(ends(losses), 1e-3)[0] == rate
-
-
-@pytest.mark.parametrize(
-    "losses", [np.ones(29), np.linspace(1.0, 3.0, 29), np.full(29, np.nan), np.full(29, 0.9995)]
-)
-def test_the_range_test_fails_when_no_rate_lowers_the_loss(losses):
-    rate, finding = overfit.range_test(ends(losses), 3e-4)
-    assert (finding.status, finding.fault) == (Status.FAIL, "E10")
-    assert rate == 3e-4 and finding.remedy
-
-
-@pytest.mark.parametrize(
-    ("configured", "status", "fault"),
-    [
-        (1e-2, Status.PASS, ""),
-        (1e-1 * 0.99, Status.PASS, ""),
-        (1.1e-4, Status.PASS, ""),
-        (1.1e-1, Status.WARN, "E1"),
-        (0.9e-4, Status.WARN, "E2"),
-    ],
-)
-def test_the_range_test_warns_of_a_rate_far_off(configured, status, fault):
-    _, finding = overfit.range_test(ends(valley(-2.0)), configured)
-    assert (finding.status, finding.fault) == (status, fault)
-    assert ("learning_rate=" in finding.remedy) == (status == Status.WARN)
-
-
-def test_a_lucky_first_batch_does_not_close_the_gate():
-    """The first batch happens to be easy; the last ones are not, for any rate."""
-    runs = ends(np.where(np.isnan(valley()), np.nan, valley() + 1.0), start=0.2)
-    rate, finding = overfit.range_test(runs, 1e-2)
-    assert finding.status == Status.PASS and rate < 1e-1
+# --- Overfit ---------------------------------------------------------------------------------
 
 
 def test_overfit_asks_for_the_range_and_the_ladder_and_hands_both_on():
     fake, decision = driven(overfit)
-    test, ladder = fake.requests
+    test, ladder, *changes = [each for each in fake.requests if isinstance(each, Trials)]
     rates = [trial.settings["optim.learning_rate"] for trial in test.trials]
-    np.testing.assert_allclose(rates, overfit.RATES)
-    assert (rates[0], rates[-1]) == (1e-7, 1.0) and test.epochs == 3
+    np.testing.assert_allclose(rates, np.tile(range_test.RATES, 3))
+    assert (rates[0], rates[28]) == (1e-7, 1.0) and test.epochs == 3
+    assert [trial.seed for trial in test.trials] == [0] * 29 + [1] * 29 + [2] * 29
+    assert [each.label for each in changes] == ["safe default", "changes"]
+    # Ten examples are no multiple of four, and 40 leave three batches.
+    assert fake.of("batch_sizes").status is Status.SKIP
     widths = [trial.settings["model.width"] for trial in ladder.trials]
     assert sorted(set(widths)) == [4, 8, 16, 32] and len(widths) == 4 * overfit.LADDER_SEEDS
     chosen = decision.settings["optim.learning_rate"]
@@ -493,7 +454,7 @@ def test_an_optimiser_without_a_rate_skips_the_range_test_and_is_tuned_in_the_re
     skipped = fake.of("range_test")
     assert skipped.status is Status.SKIP
     assert skipped.summary == f"The optimiser {optim['name']!r} has no learning_rate."
-    assert [each.label for each in fake.requests] == ["model ladder"]
+    assert fake.requests[0].label == "model ladder"
     assert set(decision.settings) == {"model.width"} and decision.summary.startswith("Width ")
 
     fake, _ = driven(tune, context_of(optim=optim))
@@ -508,11 +469,22 @@ def test_nothing_to_tune():
         "objective": {"name": "regression"},
     }
     context = context_of("regression", **plain)
-    for stage, check in ((overfit, "range_test"), (tune, "search")):
-        fake, decision = driven(stage, context)
+    fake, decision = driven(tune, context)
+    assert fake.of("search").status is Status.SKIP
+    assert not fake.requests and not decision.settings
+    assert sum(each.lanes for each in tune.planned(context)) == 0
+
+
+def test_a_model_without_sizes_is_trained_as_it_is():
+    context = context_of(model={"name": "linear"}, optim={"name": f"{__name__}:still"})
+    fake, decision = driven(overfit, context)
+    for check in ("range_test", "model_ladder", "changes"):
         assert fake.of(check).status is Status.SKIP
-        assert not fake.requests and not decision.settings
-        assert sum(each.lanes for each in stage.planned(context)) == 0
+    assert fake.of("gradient_norms").status is Status.PASS
+    assert len(fake.requests[0].trials) == overfit.LADDER_SEEDS and not decision.settings
+    asked = [each for each in fake.requests if isinstance(each, Trials)]
+    lanes = sum(len(each.trials) for each in asked)
+    assert lanes == sum(each.lanes for each in overfit.planned(context))
 
 
 def still():
@@ -528,7 +500,9 @@ def test_heads_share_the_width_of_every_rung(width, rungs):
 
 def test_a_model_without_a_size_skips_the_ladder():
     fake, decision = driven(overfit, context_of(model={"name": "linear"}))
-    assert len(fake.requests) == 1 and fake.of("model_ladder").status == Status.SKIP
+    asked = [each.label for each in fake.requests if isinstance(each, Trials)]
+    assert asked == ["range test", "model ladder", "safe default"]
+    assert fake.of("model_ladder").status == Status.SKIP
     assert set(decision.settings) == {"optim.learning_rate"}
 
 
@@ -601,13 +575,20 @@ def test_a_ladder_that_harms_or_diverges():
 
 def test_regularise_pairs_every_change_over_the_same_seeds():
     fake, decision = driven(regularise)
-    curve, request, scores = fake.requests
+    curve, request, scores, importance, again, _, start = fake.requests
     assert {trial.num_examples for trial in curve.trials} == {15, 30, 60, 120}
     assert scores.split == "validation" and len(scores.results) == len(request.trials)
-    by_change = [request.trials[i : i + 3] for i in range(0, 21, 3)]
+    by_change = [request.trials[i : i + 3] for i in range(0, 30, 3)]
+    assert len(request.trials) == 30
     assert {tuple(trial.seed for trial in each) for each in by_change} == {(100, 101, 102)}
     assert all(trial.settings["model.dropout"] == 0.0 for trial in by_change[0])
     assert [each[0].settings["model.dropout"] for each in by_change[1:4]] == [0.1, 0.3, 0.5]
+    assert [each[0].settings.get("augment.deviation") for each in by_change[7:]] == [0.1, 0.3, None]
+    assert by_change[9][0].settings["model.normalization"] == "batch"
+    assert fake.of("regularisers").row == "REG6 REG7 REG9 REG11 ENV5"
+    assert len(importance.results) == 3 and importance.permuted == ((), (0,), (1,), (2,), (3,))
+    assert {trial.settings.get("train.hidden") for trial in again.trials} == {None, (1, 2, 3)}
+    assert not start.epochs and [t.seed for t in start.trials] == [100, 101, 102]
     assert decision.settings == {"model.dropout": 0.0, "optim.weight_decay": 0.0}
     assert "No regulariser" in decision.summary
 
@@ -632,8 +613,10 @@ def test_regularise_gives_up_where_everything_diverges():
 
 def test_nothing_to_regularise_with(monkeypatch):
     monkeypatch.setattr(regularise, "STRENGTHS", {"model.dropout": (0.1, 0.3)})
+    monkeypatch.setattr(regularise, "NOISES", ())
     fake, decision = driven(regularise, context_of(model={"name": "linear"}))
-    assert [each.label for each in fake.requests] == ["learning curve"]
+    told = [each.label for each in fake.requests]
+    assert told[:3] == ["learning curve", "plain runs", "permuted inputs"]
     assert fake.of("regularisers").status == Status.SKIP
     assert decision.settings == {}
 
@@ -706,7 +689,7 @@ def test_tune_measures_the_best_again_beside_the_present_setting():
         return {"score": 0.9 - 0.1 * abs(np.log10(trial.settings["optim.learning_rate"]) + 2)}
 
     fake, decision = driven(tune, context_of(carried=carried), world)
-    searched, again = fake.requests
+    searched, again, *_ = fake.requests
     assert len(searched.trials) == 6 and {trial.seed for trial in searched.trials} == {200}
     assert searched.trials[0].settings["optim.learning_rate"] == 3e-3
     assert all(trial.settings["model.width"] == 8 for trial in searched.trials)

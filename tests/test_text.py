@@ -614,7 +614,7 @@ def start(folder, task, given, signals=None, progress=lambda watched: None):
 CARRIED = {"name": "rnn", "states": "carried", "width": 8, "embedding": 4}
 
 
-@pytest.mark.parametrize("model", [{}, CARRIED])
+@pytest.mark.parametrize("model", [{}, pytest.param(CARRIED, marks=pytest.mark.slow)])
 def test_resumed_is_uninterrupted_at_random_phases(model, file, tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "SECONDS_A_CALL", 0.0)
     asked_for, make_round = [], lanes.make_round

@@ -15,6 +15,7 @@ from recipe_jax.app.lanes import Lanes
 from recipe_jax.app.signals import Signals
 from recipe_jax.app.workdir import Workdir
 from recipe_jax.recipe.base import Context, best
+from recipe_jax.train.starting import Loaded
 from recipe_jax.types import Blend, Result, Trials, UserError
 
 FOLDER = "only"
@@ -27,6 +28,7 @@ def train_again(
     stages: Sequence[Any],
     context: Context,
     console: Console,
+    start: Loaded | None = None,
 ) -> bool:
     """Trains the trial `uid` of a finished workdir again with the program of its group, says
     whether the bits are the same, and leaves its model in only/UID/."""
@@ -47,6 +49,7 @@ def train_again(
             progress=lambda watched: None,
             varied=context.varied,
             remember=True,
+            start=start,
         )
         found = _find(lanes, uid, stages, context)
         told = lanes.again(found)

@@ -59,21 +59,21 @@ def asking(path: str, argv: Sequence[str]) -> str:
 
     It names no workdir: what a run finds is the same in every folder.
     """
-    return _command("human", path, _settings(argv, NEEDED))
+    return _command("human", path, settings(argv, NEEDED))
 
 
 def running(path: str, argv: Sequence[str], workdir: str | None) -> str:
     """The command that carries out the recipe on the config and the workdir of a command line."""
     more = [] if workdir is None else ["--workdir", workdir]
-    return _command("run", path, [*_settings(argv, ANY), *more])
+    return _command("run", path, [*settings(argv, ANY), *more])
 
 
 def _command(what: str, path: str, words: Sequence[str]) -> str:
     return shlex.join(["python", "-m", f"experiments.{what}", "--config", path, *words])
 
 
-def _settings(argv: Sequence[str], wanted: re.Pattern[str]) -> list[str]:
-    """The settings on a command line, each in one word or in two, as they were given."""
+def settings(argv: Sequence[str], wanted: re.Pattern[str]) -> list[str]:
+    """Those settings on a command line, each in one word or in two, as they were given."""
     words = []
     for word, after in zip(argv, [*argv[1:], ""]):
         if wanted.match(word):

@@ -222,6 +222,7 @@ def _trained(
         overwrite=parsed.flags.overwrite,
         dry_run=parsed.flags.dry_run,
         only=parsed.flags.only if define else "",
+        epochs=parsed.flags.extend,
         asks=answers.asking(parsed.path, argv),
     )
 
@@ -295,6 +296,13 @@ def _train_flags(own: flags.FlagValues) -> None:
     own["workdir"].help = "the run's folder (runs/<name of the config>)"
     flags.DEFINE_bool("dry_run", False, "print the config and the plan, and stop", flag_values=own)
     flags.DEFINE_bool("overwrite", False, "start anew in this workdir", flag_values=own)
+    flags.DEFINE_integer(
+        "extend",
+        None,
+        "of a finished run: train on to so many epochs in all",
+        lower_bound=1,
+        flag_values=own,
+    )
 
 
 def _human_flags(own: flags.FlagValues) -> None:
@@ -316,6 +324,7 @@ def _human_flags(own: flags.FlagValues) -> None:
 
 def _sweep_flags(own: flags.FlagValues) -> None:
     _train_flags(own)
+    own["extend"].help = "not of a sweep, which compares settings at one length"
     flags.DEFINE_string(
         "only",
         "",

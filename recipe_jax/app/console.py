@@ -7,11 +7,14 @@ from typing import NamedTuple
 from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
 
 from recipe_jax.app.watched import Watched
 from recipe_jax.report.numbers import duration
-from recipe_jax.types import Finding, Status
+from recipe_jax.types import Asked, Finding, Status
 
+NAMES, FINDINGS = 10, 7
+"""Columns that the names of the header's lines take, and the status of a finding."""
 STYLES = {Status.PASS: "green", Status.SKIP: "dim", Status.WARN: "yellow", Status.FAIL: "bold red"}
 
 
@@ -82,12 +85,15 @@ class Console:
         """What will be run, and what it will cost."""
         self._rich.print(f"[bold]{escape(title)}[/bold]")
         for text in lines:
-            self._rich.print(f"  {escape(text)}")
+            self._beside("  ", escape(text), indent=2 + NAMES)
 
     def stage(self, name: str, expects: str, *, lane_steps: int = 0) -> None:
         """A stage begins, with what it expects, and how many steps it plans to make."""
-        self._rich.print(
-            f"\n[bold cyan]{escape(name)}[/bold cyan]  [dim]expects:[/dim] {escape(expects)}"
+        self._rich.print()
+        self._beside(
+            f"[bold cyan]{escape(name)}[/bold cyan]  ",
+            f"[dim]expects:[/dim] {escape(expects)}",
+            indent=len(name) + 2,
         )
         self._counted = Counted(planned=lane_steps, began=time.monotonic())
         if self._rich.is_terminal:
@@ -99,7 +105,7 @@ class Console:
                 transient=True,
             )
             self._progress.start()
-            self._bar = self._progress.add_task("", total=max(1, lane_steps), told="")
+            self._bar = self._progress.add_task("getting ready", total=max(1, lane_steps), told="")
 
     def progress(self, watched: Watched) -> None:
         """How far the stage is, with a group of lanes as it stands."""
@@ -119,22 +125,50 @@ class Console:
     def finding(self, finding: Finding) -> None:
         """One line a finding; what to do about it below."""
         style = STYLES[finding.status]
-        self._rich.print(
-            f"  [{style}]{finding.status.value:<4}[/{style}] [bold]{escape(finding.row)}[/bold]  "
-            f"{escape(finding.summary)}"
+        self._beside(
+            f"  [{style}]{finding.status.value:<4}[/{style}] ",
+            f"[bold]{escape(finding.row)}[/bold]  {escape(finding.summary)}",
+            indent=FINDINGS,
         )
         if finding.remedy:
-            self._rich.print(f"       [dim]->[/dim] {escape(finding.remedy)}")
+            remedy = escape(finding.remedy)
+            self._beside(" " * FINDINGS + "[dim]->[/dim] ", remedy, indent=FINDINGS + 3)
+
+    def asked(self, asked: Asked) -> None:
+        """One line for all questions that were answered well, and one for each other."""
+        others = [each for each in asked.findings if each.status != Status.PASS]
+        all_of_them, passed = len(asked.findings), len(asked.findings) - len(others)
+        if passed:
+            style = STYLES[Status.PASS]
+            count = f"{passed} of {all_of_them}" if others else f"{passed}"
+            self._rich.print(
+                f"  [{style}]PASS[/{style}] {count} question{'s' * (all_of_them != 1)} about "
+                f"{escape(asked.about)}: {'these' if others else 'all'} passed"
+            )
+        for each in others:
+            self.finding(each)
 
     def decision(self, summary: str, seconds: float) -> None:
         """A stage ends, with what it decided."""
         self.close()
-        self._rich.print(f"  [cyan]=>[/cyan] {escape(summary)} [dim]({seconds:.1f} s)[/dim]")
+        self._beside(
+            "  [cyan]=>[/cyan] ", f"{escape(summary)} [dim]({seconds:.1f} s)[/dim]", indent=5
+        )
 
     def interrupted(self, name: str) -> None:
         """A signal came: the run saves, then ends."""
         self.close()
         self.line(f"  {name}: saving, then ending; once more to end at once.", "yellow")
+
+    def _beside(self, head: str, body: str, *, indent: int) -> None:
+        """Markup that begins with `head`; what does not fit goes on below, indented. Where nobody
+        looks it stays one line, for those who search it."""
+        if not self._rich.is_terminal:
+            self._rich.print(f"{head}{body}", soft_wrap=True)
+            return
+        lines = Text.from_markup(body).wrap(self._rich, max(20, self._rich.width - indent))
+        for place, line in enumerate(lines):
+            self._rich.print(" " * indent if place else Text.from_markup(head), line, sep="")
 
     def close(self) -> None:
         """Takes the progress bars away."""

@@ -6,6 +6,7 @@ checkpoints, so it comes to the same place, finds the same, and goes on from the
 
 import errno
 import pathlib
+import re
 import shlex
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -15,17 +16,21 @@ import jax
 
 from recipe_jax import assembly, provenance, resolve, study, writers
 from recipe_jax import config as configs
-from recipe_jax.app import again, answers, export, plan
+from recipe_jax.app import again, answers, budgeting, export, extend, loading, plan
 from recipe_jax.app.console import Console
 from recipe_jax.app.lanes import Lanes
 from recipe_jax.app.signals import Signals
 from recipe_jax.app.using import Models
 from recipe_jax.app.workdir import ENDED, Workdir, open_workdir
 from recipe_jax.data import base as data_base
-from recipe_jax.recipe.base import Context, Human
+from recipe_jax.recipe import ablation
+from recipe_jax.recipe import budget as budgets
+from recipe_jax.recipe.base import Context, Human, Ran, fitting
 from recipe_jax.recipe.settings import Recipe
 from recipe_jax.search.base import Search
+from recipe_jax.train.starting import Loaded
 from recipe_jax.types import (
+    Asked,
     Decision,
     Finding,
     Measured,
@@ -43,6 +48,8 @@ from recipe_jax.types import (
 DONE, GATE_CLOSED = 0, 1
 KINDS = ("classification", "regression", "next_token")
 """Objectives that are named as the kind of task they are for."""
+TRAIN_OF_A_TRIAL = ("batch_size", "hidden")
+"""Keys of section train that a search or a change may set."""
 # What every finished run leaves behind, besides its record and perhaps a model.
 WRITTEN = (
     "findings.json",
@@ -52,6 +59,8 @@ WRITTEN = (
     "report.json",
     "report.html",
 )
+# Settings that a resumed run may be given anew need not be said again.
+HELD = re.compile(r"--?(no)?config\.(?!train\.extend\b|checkpoint\b|recipe\.force\b)")
 NO_PLACE = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS)
 
 
@@ -67,27 +76,41 @@ def execute(
     overwrite: bool = False,
     dry_run: bool = False,
     only: str = "",
+    epochs: int | None = None,
     asks: str = Human().command,
 ) -> int:
     """Carries out `stages` (modules of recipe/) on a workdir; the exit code.
 
-    only: of a finished workdir, train this trial again and nothing else; asks: the command that
-    asks a person about the same examples.
+    only: of a finished workdir, train this trial again and nothing else; epochs: of a finished
+    workdir, train on to so many in all; asks: the command that asks a person about the same
+    examples.
     """
+    if not any(getattr(stage, "EXTENDS", False) for stage in stages):
+        extend.refuse(what, config, epochs)
+    config = extend.asked(workdir, config, epochs, overwrite=overwrite)
     task = load_task(config)
     objective = make_objective(config, task)
     # What does not fit the task is refused before a file is written.
-    jax.eval_shape(assembly.of_config(config, task.spec).model.init, jax.random.key(0))
-    context = make_context(config, task, objective)._replace(command=_command(what, argv))
+    model = assembly.of_config(config, task.spec).model
+    jax.eval_shape(model.init, jax.random.key(0))
+    start = loading.start_of(config, model)
+    context = make_context(config, task, objective)._replace(
+        command=_command(what, argv), repeated=_repeated(what, argv)
+    )
+    spent = budgeting.spent(context, stages, workdir, overwrite=overwrite)
+    context = budgeting.with_budget(context, spent.budget)
     record = _record(what, config=config, overrides=overrides, argv=argv, task=task, stages=stages)
+    if start is not None:
+        record["start"] = {"fingerprint": start.fingerprint, "loaded": sorted(start.arrays)}
     searches = any(getattr(stage, "SEARCHES", False) for stage in stages)
     varied = context.varied if searches else frozenset()
     planned = plan.of_stages(stages, context)
-    record["plan"] = plan.as_data(planned)
+    record["plan"] = plan.as_data(planned) | {"budget": spent.as_data()}
     reads = any(getattr(stage, "READS_ANSWERS", False) for stage in stages)
     told = answers.read(workdir / answers.NAME, task) if reads else ()
     record["answers"] = writers.plain(told)
     lines = plan.describe(planned, config=config, task=task, workdir=workdir)
+    lines += budgeting.told(spent, config, stages)
     if dry_run:
         console.line(writers.to_json(configs.to_data(config), indent=2))
         console.header(f"experiments.{what} would carry out", lines)
@@ -100,7 +123,9 @@ def execute(
     if known:
         lines.append(f"answers   {len(known)} of people, in {answers.NAME}")
     if only:
-        same = again.train_again(place, only, stages=stages, context=context, console=console)
+        same = again.train_again(
+            place, only, stages=stages, context=context, console=console, start=start
+        )
         return DONE if same else GATE_CLOSED
     report = place.path / "report.html"
     if place.resumed and _is_complete(place):
@@ -108,7 +133,8 @@ def execute(
         return place.record["exit_code"]
     console.header(f"experiments.{what}" + (" (going on)" if place.resumed else ""), lines)
     try:
-        exit_code = _Run(place, context, console, varied=varied).carry_out(stages, context)
+        run = _Run(place, context, console, varied=varied, start=start)
+        exit_code = run.carry_out(stages, context)
     except OSError as error:
         if error.errno not in NO_PLACE:
             raise
@@ -160,7 +186,7 @@ def _check_space(config: Mapping[str, Any], task: Task, search: Search) -> None:
             other[path] = next(each for each in choices[path] if str(each) in words)
         ends = axis.choices if axis.kind == "choice" else (axis.low, axis.high)
         choices[axis.path] = axis.choices
-        keyword = _keyword_of(config, axis.path, other)
+        keyword = _keyword_of(config, axis.path, other, "search")
         numbers = {"uniform": float, "log": float, "int": int, "log_int": int}
         wanted = numbers.get(axis.kind, keyword.type)
         if keyword.type is not wanted:
@@ -170,16 +196,29 @@ def _check_space(config: Mapping[str, Any], task: Task, search: Search) -> None:
                 f"write {kinds.get(keyword.type, chr(39) + 'choice' + chr(39))}."
             )
         for end in ends:
-            _check_setting(config, task, {**other, axis.path: end})
+            _check_setting(config, task, {**other, axis.path: end}, "search")
     for each in search.listed:
         for path in each:
-            _keyword_of(config, path, each)
-        _check_setting(config, task, each)
+            _keyword_of(config, path, each, "search")
+        _check_setting(config, task, each, "search")
 
 
-def _keyword_of(config: Mapping[str, Any], path: str, beside: Mapping[str, Any]) -> resolve.Keyword:
-    """The keyword that a setting sets, beside other settings; UserError offers the nearest."""
-    known = {"train.batch_size": configs.section_keywords("train")["batch_size"]}
+def _check_changes(config: Mapping[str, Any], task: Task, texts: Sequence[str]) -> None:
+    """UserError where one of recipe.changes is no change of a trial's settings."""
+    for change in ablation.read(texts):
+        where = f"recipe.changes: {change.name!r}"
+        for path in change.settings:
+            _keyword_of(config, path, change.settings, where)
+        _check_setting(config, task, change.settings, where)
+
+
+def _keyword_of(
+    config: Mapping[str, Any], path: str, beside: Mapping[str, Any], where: str
+) -> resolve.Keyword:
+    """The keyword that a setting sets, beside other settings; UserError offers the nearest. where:
+    the config asks for it."""
+    train = configs.section_keywords("train")
+    known = {f"train.{key}": train[key] for key in TRAIN_OF_A_TRIAL}
     for part in assembly.FAMILIES:
         name = beside.get(f"{part}.name", config[part]["name"])
         known[f"{part}.name"] = resolve.Keyword("name", str, None, None)
@@ -187,31 +226,46 @@ def _keyword_of(config: Mapping[str, Any], path: str, beside: Mapping[str, Any])
             known[f"{part}.{key}"] = keyword
     if path not in known:
         raise UserError(
-            f"search: there is no setting {path!r} of a trial{resolve.nearest(path, [*known])}"
+            f"{where}: there is no setting {path!r} of a trial{resolve.nearest(path, [*known])}"
         )
     return known[path]
 
 
-def _check_setting(config: Mapping[str, Any], task: Task, setting: Mapping[str, Any]) -> None:
+def _check_setting(
+    config: Mapping[str, Any], task: Task, setting: Mapping[str, Any], where: str
+) -> None:
     changed = configs.with_settings(config, setting)
     if changed["train"]["batch_size"] > len(task.train.targets):
         raise UserError(
-            f"search: train.batch_size={changed['train']['batch_size']} is more than the "
+            f"{where}: train.batch_size={changed['train']['batch_size']} is more than the "
             f"{len(task.train.targets)} training examples."
         )
     assembly.of_config(changed, task.spec)
 
 
 def make_context(config: Mapping[str, Any], task: Task, objective: Objective) -> Context:
-    """What the first stage has in hand."""
-    section = dict(config["search"])
-    search = resolve.resolve("search", section.pop("name"))(**section)
+    """What the first stage has in hand, by the budget that the config names."""
+    budget = budgets.named(config)
+    whole = budgets.filled(config, budget)
+    search = budgeting.search_of(whole, task)
     _check_space(config, task, search)
+    _check_changes(config, task, config["recipe"]["changes"])
     if not all(config["recipe"]["prompts"]):
         raise UserError("recipe.prompts holds an empty text; write at least one character.")
     pruning = dict(config["prune"])
     prune = resolve.resolve("prune", pruning.pop("name"))(**pruning)
-    return Context(task, config, objective, Recipe(**config["recipe"]), search, prune, {}, ())
+    return Context(
+        task,
+        config,
+        objective,
+        Recipe(**whole["recipe"]),
+        search,
+        prune,
+        {},
+        (),
+        budget=budget,
+        defaults=configs.as_dict(configs.defaults(config)),
+    )
 
 
 def _command(what: str, argv: Sequence[str]) -> str:
@@ -222,6 +276,11 @@ def _command(what: str, argv: Sequence[str]) -> str:
             path = path or (argv[place + 1] if place + 1 < len(argv) else "")
             return f"python -m experiments.{what} --config {shlex.quote(path)}"
     return f"python -m experiments.{what}"
+
+
+def _repeated(what: str, argv: Sequence[str]) -> str:
+    """The command with its config and all settings that a workdir is held to."""
+    return " ".join([_command(what, argv), *map(shlex.quote, answers.settings(argv, HELD))])
 
 
 def _is_complete(place: Workdir) -> bool:
@@ -235,7 +294,13 @@ class _Run:
     """A run under way: the lanes, what was found so far, and where it is written."""
 
     def __init__(
-        self, place: Workdir, context: Context, console: Console, *, varied: Collection[str]
+        self,
+        place: Workdir,
+        context: Context,
+        console: Console,
+        *,
+        varied: Collection[str],
+        start: Loaded | None,
     ):
         self.place, self.console = place, console
         self.config, self.task = context.config, context.task
@@ -249,11 +314,13 @@ class _Run:
             progress=console.progress,
             score=context.objective.score,
             varied=varied,
+            start=start,
         )
         self.models = Models(self.task, self.config, context.objective)
         # What is replayed is told again.
         (place.path / study.NAME).unlink(missing_ok=True)
         self.findings: list[dict[str, Any]] = []
+        self.ran: dict[tuple[str, str, int], Ran] = {}
 
     def carry_out(self, stages: Sequence[Any], context: Context) -> int:
         """All stages in order, up to a gate that closes; the report is written in any case."""
@@ -275,8 +342,9 @@ class _Run:
             told["run_seconds"] = time.monotonic() - stage_began
             told |= {"state": "done", "decision": decision.summary, "lanes": self._lanes_of(told)}
             context = context._replace(
-                carried={**context.carried, **decision.settings},
+                carried=fitting({**context.carried, **decision.settings}),
                 findings=(*context.findings, *found),
+                ran=tuple(self.ran.values()),
                 candidates=decision.candidates or context.candidates,
             )
             model = decision.model or model
@@ -304,6 +372,7 @@ class _Run:
             "status": "gate closed" if closed else "done",
             "exit_code": code,
             "written": written,
+            "extended": [*self.config["train"]["extend"]],
         }
         record["total_seconds"] = time.monotonic() - began
         self.place.save()
@@ -320,19 +389,27 @@ class _Run:
             except StopIteration as end:
                 return end.value, found
             answer = None
-            if isinstance(request, Finding):
-                found.append(request)
-                self.findings.append({"stage": name, **writers.plain(request)})
+            if isinstance(request, Finding | Asked):
+                several = isinstance(request, Asked)
+                new = request.findings if several else [request]
+                found += new
+                self.findings += [{"stage": name, **writers.plain(each)} for each in new]
                 writers.write_json(self.place.path / "findings.json", self.findings)
-                self.console.finding(request)
+                if several:
+                    self.console.asked(request)
+                else:
+                    self.console.finding(request)
             elif isinstance(request, Trials):
                 answer = self.lanes.train(name, request)
+                # What goes on is one run, as long as it was meant to be from the start.
+                self.ran |= {(name, r.trial.uid, request.epochs): Ran.of(r) for r in answer}
             elif isinstance(request, Measured):
                 study.append(self.place.path / study.NAME, request)
             elif isinstance(request, Samples):
                 answer = self.models.samples(request)
             elif isinstance(request, Scores):
-                answer = self.models.scores(request, getattr(self.task, request.split))
+                split = getattr(self.task, request.split).first(request.first)
+                answer = self.models.scores(request, split)
             else:
                 split = self._split(name, request).first(request.first)
                 answer = self.models.outputs(request, split), split
@@ -361,12 +438,14 @@ def _record(
         "status": "new",
         "exit_code": None,
         "written": [],
+        "extended": [],
         "overrides": configs.to_data(overrides),
         "seed": config["seed"],
         **provenance.provenance(argv),
         "data": {
             "name": task.name,
             "fingerprint": task.fingerprint,
+            "held_fingerprint": task.held_fingerprint or task.fingerprint,
             "examples": {
                 "train": len(task.train.targets),
                 "validation": len(task.validation.targets),

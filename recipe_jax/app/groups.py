@@ -17,13 +17,15 @@ from recipe_jax.types import Result, Sampling, Trial, Trials, num_params
 
 
 class Kind(NamedTuple):
-    """What trials of one program share."""
+    """What trials of one program share; start: fingerprint of the weights that they start from."""
 
     static: Static
     batch_size: int
     length: Length
     patience: int | None
     sampling: Sampling
+    watch: int
+    start: str = ""
 
 
 class Group(NamedTuple):
@@ -63,12 +65,13 @@ class Layout(NamedTuple):
 class Curves(NamedTuple):
     """What a group has measured so far, host arrays: history "split/metric" (lanes, evaluations);
     losses (lanes, steps); grad_norms (lanes, rounds) at their last steps; stopped (lanes, rounds):
-    frozen before that round."""
+    frozen before that round; watched (lanes, evaluations, examples, ...), where some are."""
 
     history: dict[str, np.ndarray]
     losses: np.ndarray
     grad_norms: np.ndarray
     stopped: np.ndarray
+    watched: np.ndarray | None = None
 
     @classmethod
     def begun(cls, record: Any) -> "Curves":
@@ -78,6 +81,7 @@ class Curves(NamedTuple):
             record.losses,
             record.grad_norms,
             np.zeros((len(record.losses), 0), bool),
+            None if record.watched is None else record.watched[:, None],
         )
 
     @classmethod
@@ -85,8 +89,8 @@ class Curves(NamedTuple):
         """As they lie in a checkpoint."""
         prefix = "curves.history."
         history = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-        others = (arrays[f"curves.{name}"] for name in cls._fields[1:])
-        return cls(history, *others)
+        others = (arrays[f"curves.{name}"] for name in ("losses", "grad_norms", "stopped"))
+        return cls(history, *others)._replace(watched=arrays.get("curves.watched"))
 
     @property
     def rounds(self) -> int:
@@ -101,29 +105,50 @@ class Curves(NamedTuple):
             np.concatenate([self.losses, record.losses.reshape(lanes, -1)], 1),
             np.concatenate([self.grad_norms, record.grad_norms.reshape(lanes, -1)], 1),
             np.concatenate([self.stopped, record.stopped], 1),
+            None
+            if self.watched is None
+            else np.concatenate([self.watched, np.asarray(record.watched)], 1),
         )
 
 
 def grouped(
-    request: Trials, config: Mapping[str, Any], num_examples: int, varied: Collection[str] = ()
+    request: Trials,
+    config: Mapping[str, Any],
+    num_examples: int,
+    *,
+    varied: Collection[str] = (),
+    classes: int = 0,
+    start: str = "",
 ) -> list[Group]:
     """The request's trials by program, in the order of their first appearance.
 
-    varied: what the run's search varies (assembly.split).
+    varied: what the run's search varies (assembly.split); classes: how many have even shares of
+    every batch (0: they come as they are); start: fingerprint of the weights that trials begin with
+    where they say so, and train the model that the config names.
     """
     found: dict[Any, Group] = {}
     for place, trial in enumerate(request.trials):
         own = configs.with_settings(config, trial.settings)
         static, numbers = assembly.split(own, varied)
+        counts = {"batch_size": own["train"]["batch_size"], "num_examples": num_examples}
         length = settings.length(
-            epochs=request.epochs,
-            batch_size=own["train"]["batch_size"],
+            epochs=request.paced or request.epochs,
             evaluations=request.evaluations or own["train"]["evaluations"],
-            num_examples=num_examples,
+            **counts,
         )
+        if request.paced:
+            length = settings.longer(length, epochs=request.epochs, **counts)
         _, folds = trial.fold or (0, 0)
-        sampling = Sampling(folds, trial.resampled)
-        kind = Kind(static, own["train"]["batch_size"], length, own["train"]["patience"], sampling)
+        same = own["model"]["name"] == config["model"]["name"]
+        kind = Kind(
+            static,
+            own["train"]["batch_size"],
+            length,
+            own["train"]["patience"],
+            Sampling(folds, trial.resampled, classes),
+            request.watch,
+            start if own["start"]["path"] and same else "",
+        )
         parent, row = "", 0
         if request.after:
             held = request.after[place].place
@@ -171,6 +196,9 @@ def result(
         first_bad_step = max(0, int((~frozen_steps).sum()) - 1)
     ended = stopped.any() or curves.rounds < length.rounds
     score = float(arrays["best.score"][lane])
+    watched = None if curves.watched is None else curves.watched[lane].copy()
+    if watched is not None:
+        watched[frozen_looks] = np.nan
     stacked = {k: v[lane] for k, v in arrays.items() if k.startswith("weights.")}
     weights = unflatten(like, stacked, "weights") if stacked else None
     return Result(
@@ -190,6 +218,7 @@ def result(
         weights=weights,
         rounds=(curves.rounds, length.rounds),
         place=(held, lane),
+        watched=watched,
     )
 
 

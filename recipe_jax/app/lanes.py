@@ -6,7 +6,8 @@ of metrics.jsonl are a function of results, so replaying a run writes the same f
 
 A group may pause, for a stage to decide what goes on. Its states then stay in memory until others
 have gone on from them; on disk they are written only when a save is due, and where they are missing
-after a kill the group is trained to its pause again, to the same bits.
+after a kill the group is trained to its pause again, to the same bits. Those of a final training
+stay on disk at its end, until a longer one has gone on from them.
 """
 
 import math
@@ -30,6 +31,7 @@ from recipe_jax.checkpoint import Checkpoints, Restored, flatten, unflatten
 from recipe_jax.sweep import plan, population
 from recipe_jax.train.evaluate import cut
 from recipe_jax.train.fit import Data, fit, make_round, make_start, repeated
+from recipe_jax.train.starting import Loaded
 from recipe_jax.types import (
     Arrays,
     Lane,
@@ -50,7 +52,8 @@ START_OPTIONS = {"xla_backend_optimization_level": 1}
 class Ready(NamedTuple):
     """A group that can be trained: who asks, how to build it, its layout, from which round to
     which, and what is stored of it; spread: the lanes that its devices are chosen for, which are
-    those that began, so that fewer that go on need no other program."""
+    those that began, so that fewer that go on need no other program; lasting: its states stay on
+    disk at its end."""
 
     stage: str
     keep: str
@@ -63,6 +66,7 @@ class Ready(NamedTuple):
     spread: int
     store: Checkpoints
     stored: Restored | None
+    lasting: bool
 
     @property
     def name(self) -> str:
@@ -109,10 +113,11 @@ class Lanes:
         score: Score | None = None,
         varied: Collection[str] = (),
         remember: bool = False,
+        start: Loaded | None = None,
     ):
         self.task, self.config, self.workdir = task, config, workdir
         self.signals, self.progress, self.score = signals, progress, score
-        self.varied = frozenset(varied)
+        self.varied, self.start = frozenset(varied), start
         # Of groups that pause it is known how to train them again; of all, only if asked for.
         self.remember = remember
         self.metrics = writers.JsonlWriter(workdir / "metrics.jsonl", truncate_to=0)
@@ -134,7 +139,15 @@ class Lanes:
     def train(self, stage: str, request: Trials) -> list[Result]:
         """One Result a trial, in the order of the request."""
         results: list[Result | None] = [None] * len(request.trials)
-        found = groups.grouped(request, self.config, len(self.task.train.targets), self.varied)
+        even = self.config["data"].get("balance") == "batch"
+        found = groups.grouped(
+            request,
+            self.config,
+            len(self.task.train.targets),
+            varied=self.varied,
+            classes=self.task.spec.num_outputs if even else 0,
+            start=self.start.fingerprint if self.start else "",
+        )
         prepared = []
         for number, group in enumerate(found, 1):
             label = request.label + (f" {number}/{len(found)}" if len(found) > 1 else "")
@@ -175,11 +188,15 @@ class Lanes:
             first, layout, spread = parent.until, parent.layout, parent.spread
         layout = layout or self._layout(build, group, request.pauses)
         until = groups.next_pause(request.pauses, after=first, rounds=length.rounds)
+        if request.paced:
+            # What is added need not be as many whole calls as what was there.
+            layout = layout._replace(rounds=math.gcd(layout.rounds, until - first))
+        lasting = request.lasting and assembly.is_open(group.kind.static, length.num_steps)
         asked = (stage, request.keep, until)
         store = self._store(asked, group, layout)
-        ready = Ready(*asked, label, group, build, layout, first, spread, store, None)
+        ready = Ready(*asked, label, group, build, layout, first, spread, store, None, lasting)
         self.widths[ready.name] = layout.width
-        if ready.pauses or self.remember:
+        if ready.pauses or request.lasting or self.remember:
             self._known[ready.name] = ready
         stored = ready.store.restore()
         self.damage += ready.store.damage
@@ -230,12 +247,17 @@ class Lanes:
         """The states of a group that paused, (lanes, ...); trained again where they are lost."""
         if name not in self._states:
             ready = self._known[name]
-            stored = self._states_store(name).restore()
-            if stored is None:
-                self._states[name] = self._in_memory(ready, log=False).states
-            else:
-                like = self._states_like(ready)
-                self._states[name] = unflatten(like, stored.arrays, "states")
+            store = self._states_store(name)
+            stored, states = store.restore(), None
+            if stored is not None:
+                try:
+                    states = unflatten(self._states_like(ready), stored.arrays, "states")
+                except ValueError as error:
+                    store.damage.append(f"{store.directory}: {error}")
+            self.damage += store.damage
+            if states is None:
+                states = self._in_memory(ready, log=False).states
+            self._states[name] = states
         return self._states[name]
 
     def _in_memory(self, ready: Ready, *, log: bool) -> Trained:
@@ -267,11 +289,12 @@ class Lanes:
         for first in range(0, lanes, most * wave):
             group = ready.group.part(slice(first, first + most * wave))
             stores.append(self._store(ready[:3], group, ready.layout))
-            part = ready._replace(group=group, store=stores[-1], stored=stores[-1].restore())
+            stored = stores[-1].restore()
+            part = ready._replace(group=group, store=stores[-1], stored=stored, lasting=False)
             parts.append(self._in_memory(part, log=log))
         whole = Trained(*(trees.concatenate(each) for each in zip(*parts)))
         if log:
-            ready.store.save(ready.until, whole.arrays, {"finished": True})
+            self._save_end(ready, whole)
             for store in stores:
                 store.remove()
         return whole
@@ -335,9 +358,9 @@ class Lanes:
             kept = best if ready.keep == "best" else final
             model_state = _model(ready.build, group).kept(kept.model_state)
             tree["weights"] = (kept.params, model_state)
-        arrays = flatten(tree)
+        trained = Trained(flatten(tree), final)
         if log:
-            store.save(ready.until, arrays, {"finished": True})
+            self._save_end(ready, trained)
             store.keep_only(ready.until)
             if not ready.pauses:
                 self._saved_at = time.monotonic()
@@ -345,7 +368,14 @@ class Lanes:
             self._show(ready, curves)
         if self.signals.received:
             self.signals.leave()
-        return Trained(arrays, final)
+        return trained
+
+    def _save_end(self, ready: Ready, trained: Trained) -> None:
+        """Stores a result, and before it the states that stay: what is finished has them."""
+        if ready.lasting:
+            states = {"states": trained.states}
+            self._states_store(ready.name).save(ready.until, states, {})
+        ready.store.save(ready.until, trained.arrays, {"finished": True})
 
     def _first_states(
         self, ready: Ready, waves: list[Any], *, log: bool, before: Trained | None
@@ -459,7 +489,7 @@ class Lanes:
         group, build, layout = ready.group, ready.build, ready.layout
         kind, width, length = group.kind, layout.width, group.kind.length
         mesh = population.mesh_for(ready.spread, width)
-        place = (kind.sampling, width, mesh.devices.size)
+        place = (kind.sampling, kind.watch, width, mesh.devices.size)
         carries = _model(build, group).begin is not None
         data = population.abstract(self._device_data(ready), mesh, population.WHOLE)
         lanes = population.abstract(
@@ -467,14 +497,17 @@ class Lanes:
             mesh,
         )
         seed = self.config["seed"]
+        loaded = self.start if kind.start else None
         first = make_start(
             build,
             seed=seed,
+            loaded=loaded.arrays if loaded else {},
             batch_size=kind.batch_size if carries else None,
             sampling=kind.sampling,
+            watch=kind.watch,
         )
         start = population.spread(first, lane_arguments=1, width=width, mesh=mesh)
-        begin_key = (kind.static, kind.batch_size if carries else None, *place)
+        begin_key = (kind.static, kind.batch_size if carries else None, kind.start, *place)
         if begin_key not in self._compiled:
             self._compiled[begin_key] = self._compilers.submit(
                 lambda: start.lower(lanes, data).compile(START_OPTIONS)
@@ -482,7 +515,12 @@ class Lanes:
         if not length.rounds:
             return Programs(mesh, self._compiled[begin_key], None)
         round_key = (kind.static, kind.batch_size, length.steps_per_round, kind.patience)
-        round_key += (assembly.horizon(kind.static, length.num_steps), layout.rounds, *place)
+        round_key += (
+            assembly.horizon(kind.static, length.num_steps),
+            layout.rounds,
+            kind.start,
+            *place,
+        )
         if round_key not in self._compiled:
             one_round = make_round(
                 build,
@@ -492,6 +530,8 @@ class Lanes:
                 patience=kind.patience,
                 windows=self.task.spec.kind == "next_token",
                 sampling=kind.sampling,
+                watch=kind.watch,
+                frozen=loaded.frozen if loaded else (),
             )
             advance = population.spread(
                 repeated(one_round, layout.rounds),

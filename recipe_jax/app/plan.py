@@ -10,37 +10,52 @@ from recipe_jax import assembly
 from recipe_jax.recipe.base import Context
 from recipe_jax.report.numbers import duration
 from recipe_jax.sweep import plan as sweep_plan
+from recipe_jax.sweep.plan import Speed
 from recipe_jax.train import settings
 from recipe_jax.types import Task
 
+OPEN = 0.3
+"""The part of what open comparisons may add that they do add, as a rule."""
+# What a stage does beside training takes so many times the compiling of a program: most of it is
+# compiling too, of the questions that checks ask. Measured on digits and iris.
+BESIDE = {"data": 0.5, "skeleton": 4.0, "squeeze": 4.0, "diagnose": 1.0}
+
 
 class Planned(NamedTuple):
-    """One stage's training: lanes, programs (compiles of the train step), training steps in all."""
+    """One stage's training: lanes, programs (compiles of the train step), training steps in all;
+    more_lane_steps: on top at most, while what is compared stays open."""
 
     stage: str
     lanes: int
     programs: int
     lane_steps: int
+    more_lane_steps: int = 0
 
 
 def of_stages(stages: Sequence[Any], context: Context) -> list[Planned]:
     """What every stage says it will train, in steps of the config's batch size."""
     planned = []
     for stage in stages:
-        wanted = stage.planned(context)
-        steps = sum(
-            int(lanes * part)
-            * settings.length(
-                epochs=epochs,
+        lanes = programs = steps = more = 0
+        for wanted in stage.planned(context):
+            each = settings.length(
+                epochs=wanted.epochs,
                 batch_size=context.config["train"]["batch_size"],
                 evaluations=context.config["train"]["evaluations"],
                 num_examples=len(context.task.train.targets),
             ).num_steps
-            for lanes, epochs, _, part in wanted
-        )
-        lanes, programs = sum(each[0] for each in wanted), sum(each[2] for each in wanted)
-        planned.append(Planned(stage.__name__.rpartition(".")[2], lanes, programs, steps))
+            lanes, programs = lanes + wanted.lanes, programs + wanted.programs
+            steps += int(wanted.lanes * wanted.part) * each
+            more += wanted.more * each
+        planned.append(Planned(stage.__name__.rpartition(".")[2], lanes, programs, steps, more))
     return planned
+
+
+def predicted(planned: Sequence[Planned], speed: Speed) -> float:
+    """Seconds that a plan takes on a machine of this speed."""
+    programs = sum(each.programs + BESIDE.get(each.stage, 0.0) for each in planned)
+    steps = sum(each.lane_steps + OPEN * each.more_lane_steps for each in planned)
+    return speed.program_seconds * programs + speed.step_seconds * steps
 
 
 def as_data(planned: Sequence[Planned]) -> dict[str, Any]:
@@ -74,11 +89,13 @@ def describe(
             devices=len(jax.devices()),
         )
         took = f", roughly {duration(seconds)}"
+    train = config["train"]
+    long = f"{train['epochs']} epochs" + "".join(f", then to {more}" for more in train["extend"])
     examples = f"{len(task.train.targets)} train, {len(task.validation.targets)} validation"
     return [
         f"data      {task.name}: {examples}, {task.test.num_examples} test (sealed)",
         f"model     {config['model']['name']}, {config['optim']['name']}, "
-        f"batches of {config['train']['batch_size']}, {config['train']['epochs']} epochs",
+        f"batches of {train['batch_size']}, {long}",
         f"plan      {runs} of {programs} compiled program{'s' * (programs != 1)}, "
         f"{whole['lane_steps']:,} steps{took}",
         f"workdir   {workdir}",

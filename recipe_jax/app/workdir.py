@@ -9,7 +9,7 @@ from typing import Any
 
 from recipe_jax import config as configs
 from recipe_jax import writers
-from recipe_jax.app import answers
+from recipe_jax.app import answers, extend
 from recipe_jax.types import UserError
 
 OURS = (
@@ -78,6 +78,7 @@ def open_workdir(
                 return resumed
         elif found:
             _refuse_foreign(path, found, config, overwrite=overwrite)
+        record = {**record, "opened_before": _openings(path, record)}
         _remove(path, filter(_ours, found))
         path.mkdir(parents=True, exist_ok=True)
         writers.write_json(path / "config.json", configs.to_data(config))
@@ -96,6 +97,17 @@ def read_json(path: pathlib.Path) -> Any:
         raise UserError(f"{path} is not there: is {path.parent} the workdir of a run?") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged: {error}.") from error
+
+
+def _openings(path: pathlib.Path, record: Mapping[str, Any]) -> int:
+    """How often runs on the same data that are overwritten now had opened the test split."""
+    try:
+        old = read_json(path / "run.json")
+        if old["data"]["name"] != record["data"]["name"]:
+            return 0
+        return old.get("opened_before", 0) + len(old["test_openings"])
+    except (UserError, KeyError, TypeError):
+        return 0
 
 
 def _ours(name: str) -> bool:
@@ -168,15 +180,19 @@ def _refuse_files(path: pathlib.Path, found: set[str]) -> None:
 def _resume(path: pathlib.Path, config: Mapping[str, Any], record: dict[str, Any]) -> Workdir:
     stored, old = read_json(path / "config.json"), read_json(path / "run.json")
     for name, content, keys in (
-        ("config.json", stored, ("seed", "recipe")),
+        ("config.json", stored, ("seed", "recipe", "train")),
         ("run.json", old, RECORDED),
     ):
         if not isinstance(content, dict) or any(key not in content for key in keys):
             raise UserError(f"{path / name} is no run's; start anew with --overwrite.")
     given = configs.to_data(config)
-    # To go on after a closed gate decides no bit of what was trained: it may be said afterwards.
-    forced = {**stored, "recipe": {**stored["recipe"], "force": True}}
-    changed = configs.differences(forced if given["recipe"]["force"] else stored, given)
+    # What decides no bit of what was trained may be said afterwards: to go on after a closed gate
+    # or after the end, and when to save.
+    held = {**stored, "checkpoint": given["checkpoint"]}
+    held["train"] = {**stored["train"], "extend": given["train"]["extend"]}
+    if given["recipe"]["force"]:
+        held["recipe"] = {**stored["recipe"], "force": True}
+    changed = configs.differences(held, given)
     if changed:
         raise UserError(
             f"--workdir {path} belongs to another config ({'; '.join(changed[:5])}); choose "
@@ -191,6 +207,11 @@ def _resume(path: pathlib.Path, config: Mapping[str, Any], record: dict[str, Any
         raise UserError(
             f"The data have changed since the run in {path} began; start anew with --overwrite."
         )
+    if old.get("start", {}).get("fingerprint") != record.get("start", {}).get("fingerprint"):
+        raise UserError(
+            f"The weights that the run in {path} starts from have changed since it began; bring "
+            "them back, or start anew with --overwrite."
+        )
     other = [
         f"{name} {old['packages'].get(name)} -> {record['packages'][name]}"
         for name in BITWISE
@@ -203,12 +224,21 @@ def _resume(path: pathlib.Path, config: Mapping[str, Any], record: dict[str, Any
             f"The run in {path} was begun under other versions ({', '.join(other)}), so its bits "
             "could not be continued; bring them back, or start anew with --overwrite."
         )
+    extended, wanted = old.get("extended", []), given["train"]["extend"]
+    done = stored["train"].get("extend", [])
+    if wanted != done:
+        finished = old["status"] in ENDED and extended == done
+        extend.check(path, done, wanted, finished=finished)
     kept = {key: old[key] for key in ("status", "exit_code", "test_openings", "stages", "written")}
+    kept["extended"] = extended
     # What was answered since a run began counts when it is told again, after its end.
     kept["answers"] = old.get("answers", [])
+    kept["opened_before"] = old.get("opened_before", 0)
     ended = kept["status"] in ENDED
     if ended and record["answers"] and record["answers"] != kept["answers"]:
         kept |= {"status": "running", "answers": record["answers"]}
+    if ended and extended != wanted:
+        kept["status"] = "running"
     if given != stored:
         writers.write_json(path / "config.json", given)
     # Forced, no gate closes: this one did before force was said, if in a command killed since.

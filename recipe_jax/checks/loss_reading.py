@@ -23,6 +23,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         raise NotGiven("targets are quantities")
     reads = what_it_reads(facts)
     told = f"Outputs are {form}; the loss reads {reads or 'them in a way of its own'}"
+    explained = ("C4", "D7", "D5", "D6", "F8", "C2", "E2", "E11", "D3", "C10", "C6")
     if form == "probabilities" and reads == "logits":
         yield fault(
             CHECK,
@@ -30,7 +31,17 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             f"{told}: it squashes them a second time, and cannot go under {floor(facts):.3g}.",
             "Return logits from the model, or use a loss of probabilities.",
             row=ROW,
-            explains=("C4", "D7", "D5", "D6", "F8", "C2", "E2", "E11", "D3", "C10", "C6"),
+            explains=explained,
+        )
+    elif form == "logits" and reads == "logits" and _squashes_twice(facts):
+        yield fault(
+            CHECK,
+            "C5",
+            "Outputs are logits; the loss takes the softmax of them, and that of the result: it "
+            f"cannot go under {floor(facts):.3g}.",
+            "Give the loss its logits as they are: it takes the softmax itself.",
+            row=ROW,
+            explains=explained,
         )
     elif form != "probabilities" and reads == "probabilities":
         yield fault(
@@ -102,6 +113,21 @@ def _reading(facts: Facts, draw: np.random.Generator) -> dict[str, float]:
     if np.isfinite(times) and _same(_loss(facts, logs - 1.0) - _loss(facts, logs), times):
         found["log probabilities"] = times
     return found
+
+
+def _squashes_twice(facts: Facts) -> bool:
+    """Whether the loss is the cross entropy of a softmax of a softmax, at random outputs."""
+    if facts.meaning.kind == "binary":
+        return False
+    labels = facts.meaning.labels(facts.batch.targets)
+    shape = np.shape(facts.outputs)
+    for number in (7, 8, 17):
+        logits = (2 * np.random.default_rng(number).normal(size=shape)).astype(np.float32)
+        twice = special.softmax(special.softmax(logits, axis=-1), axis=-1)
+        expected = _cross_entropy(twice.reshape(-1, shape[-1]), labels)
+        if not _same(_loss(facts, logits), expected):
+            return False
+    return True
 
 
 def _times(loss: float, entropy: float) -> float:

@@ -61,7 +61,8 @@ def examine(
         check="overfit_one_batch",
         row="SKEL6",
         status=status,
-        summary=f"{told}.",
+        summary=f"{told}. They are the first of the training split, in a new order every epoch; "
+        "validation stays whole.",
         fault=fault,
         remedy=remedy,
         evidence={

@@ -55,11 +55,12 @@ def fixed(task: Task) -> Finding:
         check="fixed_validation",
         row="DATA11",
         status=Status.PASS,
-        summary=f"The validation split is {named[:12]}: its {len(task.validation.targets)} "
-        "examples were chosen by the hash of their content, whatever the order of the file and the "
-        "seed of the training; runs with this name are compared on the same examples.",
+        summary=f"What is held out has the name {named[:12]}: its {len(task.validation.targets)} "
+        f"validation and {task.test.num_examples} test examples were chosen by the hash of their "
+        "content, whatever the order of the file and the seed of the training; runs with this name "
+        "are compared on the same examples.",
         evidence={
-            "validation": named,
+            "held": named,
             "data": task.fingerprint,
             "first": [str(name) for name in task.validation.ids[:12]],
         },

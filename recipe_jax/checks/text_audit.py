@@ -34,7 +34,7 @@ def fixed(task: Task) -> Finding:
         f"{task.encoder.unit} {first} to the window at {last}, after training and before test, "
         "whatever the seed; no window crosses a border.",
         evidence={
-            "validation": f"from {first} to the window at {last}",
+            "held": f"from {first} to the window at {last}",
             "data": task.fingerprint,
             "first": [str(name) for name in task.validation.ids[:12]],
         },

@@ -5,7 +5,7 @@ written once, in that signature, and read from it here. Below this package a con
 """
 
 from recipe_jax.config.command_line import Parsed, parse
-from recipe_jax.config.completion import check, complete, with_settings
+from recipe_jax.config.completion import check, complete, defaults, with_settings
 from recipe_jax.config.files import load
 from recipe_jax.config.plain import as_dict, differences, flat_settings, frozen, to_data
 from recipe_jax.config.sections import NAMED, PLAIN, SECTIONS, section_keywords
@@ -19,6 +19,7 @@ __all__ = [
     "as_dict",
     "check",
     "complete",
+    "defaults",
     "differences",
     "flat_settings",
     "frozen",

@@ -53,6 +53,14 @@ def complete(
     return ml_collections.ConfigDict(completed)
 
 
+def defaults(config: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """A completed config as it would be if nothing but its plug-ins had been named; the names are
+    those of a config that names none."""
+    usual = complete({section: {"name": config[section]["name"]} for section in NAMED})
+    usual.update({section: {"name": name} for section, (_, name) in NAMED.items()})
+    return usual
+
+
 def check(config: Mapping[str, Any]) -> None:
     """Every value has the type and lies in the range of its keyword; UserError names the key."""
     checked("seed", SEED, config["seed"])

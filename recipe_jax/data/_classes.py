@@ -16,6 +16,17 @@ def choose(class_names: tuple[str, ...], classes: tuple[str, ...]) -> list[int]:
     return [i for i, name in enumerate(class_names) if not classes or name in classes]
 
 
+def check_shares(shares: tuple[float, ...], class_names: tuple[str, ...]) -> None:
+    """Refuses shares that are not one a class."""
+    if not class_names:
+        raise UserError("data.class_fractions is for classification, and the target is a quantity.")
+    if len(shares) != len(class_names):
+        raise UserError(
+            f"data.class_fractions={shares} must hold {len(class_names)} shares, one for each of "
+            f"{', '.join(class_names)}."
+        )
+
+
 def check_size(targets: np.ndarray, class_names: tuple[str, ...]) -> None:
     """Refuses a class too small for three splits; without class names, too few examples at all."""
     if not class_names:

@@ -125,28 +125,32 @@ def prepare(
     fraction: Share = 1.0,
     max_examples: Count | None = None,
     classes: tuple[str, ...] = (),
+    class_fractions: tuple[Share, ...] = (),
     validation: Share = 0.2,
     test: Share = 0.2,
     normalize: Annotated[str, OneOf(("auto", "feature", "channel", "none"))] = "auto",
-    balance: Annotated[str, OneOf(("none", "oversample", "weights"))] = "none",
+    balance: Annotated[str, OneOf(("none", "oversample", "batch", "weights"))] = "none",
     split_seed: int = 0,
 ) -> Task:
     """Splits, fits the encoder on the training split, encodes, and seals the test split.
 
-    classes: keep only these class names; max_examples: keep a stratified sample of so many before
-    splitting, so all splits shrink; fraction: keep that share of the training split alone, the rest
-    is unused, and validation and test stay as they are. normalize "auto" is per feature for tables,
-    per channel for images, and for sequences per feature over all steps ("channel"). Oversampling
-    repeats training examples of the smaller classes until all classes are even; statistics are
-    those of the training split as it will be trained on. With weights the loss counts every class
-    as much, whatever its share.
+    classes: keep only these class names; class_fractions: keep that share of every class, in the
+    order of the classes, as if some were rarer; max_examples: keep a stratified sample of so many.
+    These come before splitting, so all splits shrink; fraction: keep that share of the training
+    split alone, the rest is unused, and validation and test stay as they are. normalize "auto" is
+    per feature for tables, per channel for images, and for sequences per feature over all steps
+    ("channel"). Oversampling repeats training examples of the smaller classes until all classes are
+    even; statistics are those of the training split as it will be trained on. By batch nothing is
+    repeated beforehand: every batch is filled with equal shares of the classes (feed/balanced.py),
+    and the prior is even as it is there. With weights the loss counts every class as much, whatever
+    its share.
 
     A stream is split where it stands: max_examples and fraction keep its beginning, and nothing is
     stratified or normalised.
     """
     _check(source, validation=validation, test=test, balance=balance)
     if isinstance(source, Stream):
-        _check_stream(classes=classes, normalize=normalize)
+        _check_stream(classes=classes, class_fractions=class_fractions, normalize=normalize)
         return _stream.prepare(
             source, fraction=fraction, max_examples=max_examples, validation=validation, test=test
         )
@@ -156,6 +160,9 @@ def prepare(
     # From here on examples stand in the order of their content: file order is forgotten.
     order = np.lexsort((*np.atleast_2d(source.targets.T), digests[:, 1], digests[:, 0]))
     source, digests = source.take(order), digests[order]
+    if class_fractions:
+        kept = _thinned(source, class_fractions)
+        source, digests = source.take(kept), digests[kept]
     if max_examples is not None and max_examples < len(digests):
         kept = np.sort(_split.interleave(_members(source, digests))[:max_examples])
         source, digests = source.take(kept), digests[kept]
@@ -176,6 +183,9 @@ def prepare(
         present = np.maximum(np.asarray(spec.prior), 1e-12)
         even = np.where(np.asarray(spec.prior) > 0, 1.0 / present / len(present), 0.0)
         spec = dataclasses.replace(spec, class_weights=tuple(even.tolist()))
+    if balance == "batch":
+        there = np.asarray(spec.prior) > 0
+        spec = dataclasses.replace(spec, prior=tuple((there / there.sum()).tolist()))
     return dataclasses.replace(task, spec=spec, available=available)
 
 
@@ -219,7 +229,10 @@ def _encode(
         target_names=source.target_names,
         fingerprint=_fingerprint(source, digests, index=index, normalize=normalize),
         held_fingerprint=_fingerprint(
-            source, digests, index={"validation": index["validation"]}, normalize=""
+            source,
+            digests,
+            index={name: index[name] for name in ("validation", "test")},
+            normalize="",
         ),
         notes=source.findings,
     )
@@ -285,8 +298,22 @@ def _keep_classes(source: Source, classes: tuple[str, ...]) -> Source:
     )
 
 
-def _check_stream(*, classes: tuple[str, ...], normalize: str) -> None:
-    for key, value, default in (("classes", classes, ()), ("normalize", normalize, "auto")):
+def _thinned(source: Source, shares: tuple[float, ...]) -> np.ndarray:
+    """Positions of the first `shares` of each class, ascending."""
+    _classes.check_shares(shares, source.class_names)
+    members = (np.flatnonzero(source.targets == i) for i in range(len(shares)))
+    kept = [each[: max(1, round(share * len(each)))] for each, share in zip(members, shares)]
+    return np.sort(np.concatenate(kept))
+
+
+def _check_stream(
+    *, classes: tuple[str, ...], class_fractions: tuple[float, ...], normalize: str
+) -> None:
+    for key, value, default in (
+        ("classes", classes, ()),
+        ("class_fractions", class_fractions, ()),
+        ("normalize", normalize, "auto"),
+    ):
         if value != default:
             raise UserError(f"data.{key}={value!r} means nothing for text; leave it {default!r}.")
 

@@ -15,7 +15,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int32, Integer, Key, UInt32
 
-_ROUNDS = 4
+_ROUNDS, _STAGES = 4, 6
+# One for all offsets, known beforehand, or one for each, traced.
+_Size = int | UInt32[Array, "*shape"]
 
 
 def order(
@@ -29,22 +31,52 @@ def order(
     positions = positions.astype(jnp.uint32)
     epochs = positions // jnp.uint32(n)
     offsets = positions - epochs * jnp.uint32(n)
-    low, high = jax.random.key_data(key)
-    keys = _round_keys(_mix(_mix(low ^ (epochs * jnp.uint32(0x9E3779B1))) + high))
+    rows = math.isqrt(n)
+    columns = n // rows if rows > 1 else min(n, 2)
     # Chi-square tests of pairs and of whole orders pass from three stages on, from six where n is
     # so small that a round has hardly a choice.
-    for _ in range(3 if n >= 16 else 6):
+    return _permuted(offsets, _keys(key, epochs), n, (rows, columns), 3 if n >= 16 else _STAGES)
+
+
+def within(
+    key: Key[Array, ""],
+    epochs: UInt32[Array, "*shape"],
+    offsets: UInt32[Array, "*shape"],
+    sizes: UInt32[Array, "*shape"],
+) -> Int32[Array, "*shape"]:
+    """As `order`, where each offset lies in [0, size) of a size of its own, which is traced; every
+    number of an epoch has an order of its own. Sizes are at least 1 and less than 2**24."""
+    rows = jnp.sqrt(sizes.astype(jnp.float32)).astype(jnp.uint32)
+    # The root may have been rounded up to the next whole number.
+    rows = rows - (rows * rows > sizes)
+    columns = jnp.where(rows > 1, sizes // rows, jnp.minimum(sizes, 2))
+    return _permuted(offsets, _keys(key, epochs), sizes, (rows, columns), _STAGES)
+
+
+def _keys(
+    key: Key[Array, ""], epochs: UInt32[Array, "*shape"]
+) -> Iterator[UInt32[Array, "*shape"]]:
+    low, high = jax.random.key_data(key)
+    return _round_keys(_mix(_mix(low ^ (epochs * jnp.uint32(0x9E3779B1))) + high))
+
+
+def _permuted(
+    offsets: UInt32[Array, "*shape"],
+    keys: Iterator[UInt32[Array, "*shape"]],
+    n: _Size,
+    square: tuple[_Size, _Size],
+    stages: int,
+) -> Int32[Array, "*shape"]:
+    for _ in range(stages):
         offsets = _add(offsets, _mix(next(keys)) % jnp.uint32(n), n)
-        offsets = _shuffle_square(offsets, keys, n)
+        offsets = _shuffle_square(offsets, keys, *square)
     return offsets.astype(jnp.int32)
 
 
 def _shuffle_square(
-    x: UInt32[Array, "*shape"], keys: Iterator[UInt32[Array, "*shape"]], n: int
+    x: UInt32[Array, "*shape"], keys: Iterator[UInt32[Array, "*shape"]], rows: _Size, columns: _Size
 ) -> UInt32[Array, "*shape"]:
     """Permutes [0, rows * columns) by a Feistel network; the few offsets from there to n stay."""
-    rows = math.isqrt(n)
-    columns = n // rows if rows > 1 else min(n, 2)
     row = x // jnp.uint32(columns)
     column = x - row * jnp.uint32(columns)
     for _ in range(_ROUNDS // 2):
@@ -63,14 +95,14 @@ def _round(key: UInt32[Array, "*shape"], x: UInt32[Array, "*shape"]) -> UInt32[A
 
 
 def _add(
-    x: UInt32[Array, "*shape"], shift: UInt32[Array, "*shape"], modulus: int
+    x: UInt32[Array, "*shape"], shift: UInt32[Array, "*shape"], modulus: _Size
 ) -> UInt32[Array, "*shape"]:
     """(x + shift) mod modulus, both below it."""
     total = x + shift
     return jnp.where(total >= modulus, total - jnp.uint32(modulus), total)
 
 
-def _scale(bits: UInt32[Array, "*shape"], size: int) -> UInt32[Array, "*shape"]:
+def _scale(bits: UInt32[Array, "*shape"], size: _Size) -> UInt32[Array, "*shape"]:
     """Random bits as a number below size <= 2**16, cheaper than a remainder."""
     return ((bits >> 16) * jnp.uint32(size)) >> 16
 

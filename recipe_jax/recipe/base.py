@@ -1,5 +1,6 @@
 """What every stage has in hand, and the small statistics that stages share."""
 
+import types
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -8,11 +9,14 @@ from scipy import stats
 
 from recipe_jax.assembly import FAMILIES
 from recipe_jax.prune.base import Prune
+from recipe_jax.recipe import spaces
+from recipe_jax.recipe.budget import Budget
 from recipe_jax.recipe.settings import Recipe
 from recipe_jax.resolve import keywords, resolve
 from recipe_jax.search.base import Axis, Search
 from recipe_jax.types import (
     Answer,
+    Asked,
     Decision,
     Finding,
     Measured,
@@ -26,7 +30,7 @@ from recipe_jax.types import (
     Trials,
 )
 
-Stage = Generator[Trials | Outputs | Scores | Samples | Measured | Finding, Any, Decision]
+Stage = Generator[Trials | Outputs | Scores | Samples | Measured | Finding | Asked, Any, Decision]
 """A stage asks for training and outputs, tells findings, and returns its decision.
 
 It is pure: driven again with the same answers it asks, finds and decides the same, which is how a
@@ -41,11 +45,28 @@ class Human(NamedTuple):
     command: str = "python -m experiments.human"
 
 
+class Ran(NamedTuple):
+    """A training run as it ended: how, and after how many steps with a finite loss of how many."""
+
+    status: str
+    steps: int
+    of_steps: int
+
+    @classmethod
+    def of(cls, result: Result) -> "Ran":
+        """As the result tells it."""
+        done, rounds = result.rounds
+        of_steps = len(result.losses) // done * rounds if done else 0
+        return cls(result.status, int(np.isfinite(result.losses).sum()), of_steps)
+
+
 class Context(NamedTuple):
     """What a stage knows: the data, the completed config, and what the stages before it decided.
 
-    command: what a person types to run this config; candidates: settings that the search found
-    good, the best first.
+    recipe: with what the budget decides, which the config leaves out; command: what a person types
+    to run this config, repeated: with the settings of this run too; candidates: settings that the
+    search found good, the best first; ran: every training run of the stages before; defaults: the
+    config as it would be with nothing said but which plug-ins.
     """
 
     task: Task
@@ -59,6 +80,10 @@ class Context(NamedTuple):
     command: str = "python -m experiments.run"
     candidates: Sequence[Mapping[str, Any]] = ()
     human: Human = Human()
+    repeated: str = "python -m experiments.run"
+    budget: Budget = Budget("", {})
+    ran: Sequence[Ran] = ()
+    defaults: Mapping[str, Any] = types.MappingProxyType({})
 
     @property
     def epochs(self) -> int:
@@ -66,26 +91,21 @@ class Context(NamedTuple):
         return self.recipe.probe_epochs or self.config["train"]["epochs"]
 
     def setting(self, path: str) -> Any:
-        """A setting as it stands now; None where the config's plug-ins have no such keyword."""
+        """A setting as it stands now; None where the plug-ins have no such keyword."""
         section, _, key = path.partition(".")
-        return self.carried.get(path, self.config[section].get(key))
+        there = {"name": self.config[section].get("name"), **self.config[section]}
+        name = self.carried.get(f"{section}.name", there["name"])
+        if name != there["name"]:
+            known = keywords(resolve(FAMILIES[section], name))
+            there = {k: there.get(k, keyword.default) for k, keyword in known.items()}
+        return self.carried.get(path, there.get(key))
 
     @property
     def axes(self) -> tuple[Axis, ...]:
-        """What is searched over: the config's space, or ready-made (TUNE6): the rate within a
-        factor of ten, decay on a log scale, dropout and smoothing linear."""
+        """What is searched over: the config's space, or the ready-made one (spaces.py)."""
         if self.search.axes or self.search.complete:
             return self.search.axes
-        rate = self.setting("optim.learning_rate")
-        axes = [] if rate is None else [Axis("optim.learning_rate", "log", rate / 10, rate * 10)]
-        for path, kind, low, high in (
-            ("optim.weight_decay", "log", 1e-5, 1e-1),
-            ("model.dropout", "uniform", 0.0, 0.5),
-            ("objective.label_smoothing", "uniform", 0.0, 0.1),
-        ):
-            if self.setting(path) is not None:
-                axes.append(Axis(path, kind, low, high))
-        return tuple(axes)
+        return spaces.ready(self.setting)
 
     @property
     def varied(self) -> frozenset[str]:
@@ -95,30 +115,49 @@ class Context(NamedTuple):
 
     def trial(self, seed: int, settings: Mapping[str, Any] | None = None, **view: Any) -> Trial:
         """A trial with what was decided so far, and these settings on top."""
-        return Trial(seed=seed, settings={**self.carried, **(settings or {})}, **view)
+        return Trial(seed=seed, settings=fitting({**self.carried, **(settings or {})}), **view)
 
     @property
-    def quiet(self) -> dict[str, float]:
-        """The settings that turn every regulariser and augmentation off."""
+    def quiet(self) -> dict[str, Any]:
+        """The settings that turn every regulariser and augmentation off, and start from scratch."""
         off = {"model.dropout", "optim.weight_decay", "objective.l2", "objective.label_smoothing"}
         there = {path: 0.0 for path in sorted(off) if self.setting(path) is not None}
-        augment = resolve(FAMILIES["augment"], self.config["augment"]["name"])
+        augment = resolve(FAMILIES["augment"], self.setting("augment.name"))
         strengths = {f"augment.{k}": 0.0 for k, v in keywords(augment).items() if v.traced}
-        return there | strengths
+        scratch = {"start.path": ""} if self.config["start"]["path"] else {}
+        return there | strengths | scratch
 
     def score_name(self, result_split: str = "validation") -> str:
         """The history entry that decides, such as "validation/accuracy"."""
         return f"{result_split}/{self.objective.score.metric}"
 
 
+def fitting(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the settings that the plug-ins named among them do not have: those were decided for
+    others."""
+    known = {
+        section: keywords(resolve(FAMILIES[section], settings[f"{section}.name"]))
+        for section in FAMILIES
+        if f"{section}.name" in settings
+    }
+    return {
+        path: value
+        for path, value in settings.items()
+        for section, _, key in [path.partition(".")]
+        if key == "name" or section not in known or key in known[section]
+    }
+
+
 class Planned(NamedTuple):
     """What a stage will train: lanes, for so many epochs, in so many new programs; part: of these
-    epochs, where not every lane is trained to its end."""
+    epochs, where not every lane is trained to its end, above 1 where smaller batches make more
+    steps of them; more: lanes on top at most, if all that is compared stays open."""
 
     lanes: int
     epochs: int
     programs: int
     part: float = 1.0
+    more: int = 0
 
 
 class Interval(NamedTuple):

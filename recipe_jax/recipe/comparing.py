@@ -184,6 +184,8 @@ def _cautions(base: Run, run: Run, entry: Mapping[str, Any]) -> list[str]:
             f"{both} have other data, or other splits of them: their scores are not of the same "
             "examples, and nothing is judged by them."
         )
+    elif not differing.same_training(base, run):
+        notes.append(f"{both} train on other examples; what they are scored on is the same.")
     made = [f"experiments.{each.record.get('what')}" for each in (base, run)]
     if made[0] != made[1]:
         notes.append(f"{base.name} was made by {made[0]}, {run.name} by {made[1]}.")

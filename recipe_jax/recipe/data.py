@@ -9,6 +9,7 @@ from recipe_jax import checks
 from recipe_jax.checks import text_audit
 from recipe_jax.probes.examples import Examples
 from recipe_jax.probes.facts import NotGiven
+from recipe_jax.recipe import environment
 from recipe_jax.recipe.base import Context, Planned, Stage
 from recipe_jax.types import Decision, Finding, Status
 
@@ -22,8 +23,10 @@ FIRST = (
 
 
 def run(context: Context) -> Stage:
-    """DATA1 to DATA11, SKEL8: findings about the examples; nothing is trained."""
+    """ENV1, ENV7: what the run is made of. DATA1 to DATA11, SKEL8: findings about the examples;
+    nothing is trained."""
     task = context.task
+    yield from environment.examine(context)
     yield from task.notes
     if task.modality == "text":
         yield from text_audit.audit(task)

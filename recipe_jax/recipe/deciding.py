@@ -13,14 +13,16 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from recipe_jax.recipe.base import Context, Interval
-from recipe_jax.types import Finding, Scores, Status, Trials
+from recipe_jax.recipe.base import Context, Interval, Planned
+from recipe_jax.types import Finding, Result, Scores, Status, Trials
 
 FIRST_SEED = 100
 LEVEL = 0.05
 """Chance that any of the changes of one decision is kept for nothing."""
 LEAST_SHARE = 0.005
 """Of the score: less is not worth a setting more, however sure it is."""
+MOST_SEEDS = 128
+"""More are not worth their time: where that many would not decide, nothing does."""
 
 
 class Change(NamedTuple):
@@ -36,22 +38,28 @@ class Change(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What became of a change. gain: of the score, more is better; by_seed: (seeds,) of it."""
+    """What became of a change. gain: of the score, more is better; by_seed: (seeds,) of it; needs:
+    seeds that it takes to decide, as many as there were where it is decided, None where no number
+    of them would: other examples might say something else; diverged: how many of its seeds did."""
 
     change: Change
     gain: Interval
     by_seed: np.ndarray
     kept: bool
+    needs: int | None
+    diverged: int = 0
 
 
 class Decided(NamedTuple):
     """All verdicts in the order of the changes; least: the gain worth keeping; score: of what they
-    are compared with, as the metric counts it; seeds: of what they are compared with."""
+    are compared with, as the metric counts it; seeds: of what they are compared with; runs: these,
+    with their best weights."""
 
     verdicts: list[Verdict]
     least: float
     score: float
     seeds: int
+    runs: list[Result]
 
     @property
     def kept(self) -> list[Verdict]:
@@ -76,10 +84,11 @@ def decide(
     """
     looks = context.recipe.looks
     level = 1 - LEVEL / (len(changes) * looks)
+    lost = [0] * len(changes)
     known, least = np.zeros((0, 0)), 0.0
     gained = [np.zeros((0, 0))] * len(changes)
     gains = [Interval(0.0, -np.inf, np.inf)] * len(changes)
-    going = list(range(len(changes)))
+    going, runs = list(range(len(changes))), []
     for look in range(looks):
         done, seeds = len(known), context.recipe.seeds * 2**look
         tried = [base, *(changes[i] for i in going)]
@@ -98,12 +107,14 @@ def decide(
             keep="best",
         )
         scores = yield Scores(label=label, results=results, split="validation")
+        runs += results[: seeds - done]
         diverged = np.array([result.status == "diverged" for result in results])
         scores = np.where(diverged[:, None], np.nan, context.objective.score.sign() * scores)
         scores = scores.reshape(len(tried), seeds - done, -1)
         known = _below(known, scores[0])
         least = smallest_gain(context, known)
         for i, changed in zip(going, scores[1:]):
+            lost[i] += int(np.isnan(changed).all(1).sum())
             gained[i] = _below(gained[i], paired_gains(changed, scores[0]))
             gains[i] = crossed_interval(gained[i], level)
         more = context.recipe.seeds * 2 ** (looks - 1) / seeds
@@ -112,15 +123,32 @@ def decide(
             break
     return Decided(
         [
-            Verdict(change, gain, each.mean(1), gain.low > least)
-            for change, gain, each in zip(changes, gains, gained)
+            Verdict(
+                change,
+                gain,
+                each.mean(1),
+                gain.low > least,
+                seeds_needed(each, least, level),
+                diverged,
+            )
+            for change, gain, each, diverged in zip(changes, gains, gained, lost)
         ],
         least,
         context.objective.score.sign() * float(known[np.isfinite(known)].mean())
         if np.isfinite(known).any()
         else np.nan,
         len(known),
+        runs,
     )
+
+
+def planned(
+    context: Context, changes: int, *, programs: int = 1, epochs: int | None = None
+) -> Planned:
+    """What a decision between so many changes and none trains; more where all of them stay open."""
+    lanes = (1 + changes) * context.recipe.seeds
+    more = lanes * (2 ** (context.recipe.looks - 1) - 1)
+    return Planned(lanes, epochs or context.epochs, programs, more=more)
 
 
 def smallest_gain(context: Context, scores: Float[np.ndarray, "seeds examples"]) -> float:
@@ -168,11 +196,13 @@ def finding(context: Context, decided: Decided, *, base: Change, **fields: Any) 
         f"{top.gain.high:+.4f}].",
         evidence={
             "names": [each.change.name for each in verdicts],
+            "settings": [dict(each.change.settings) for each in verdicts],
             "difference": [each.gain.mean for each in verdicts],
             "low": [each.gain.low for each in verdicts],
             "high": [each.gain.high for each in verdicts],
             "kept": [each.kept for each in verdicts],
             "seeds": [len(each.by_seed) for each in verdicts],
+            "needs": [each.needs for each in verdicts],
             "metric": metric,
             "base": base.name,
             "score": decided.score,
@@ -220,6 +250,25 @@ def _variance(differences: np.ndarray) -> tuple[float, float, float]:
     spread = sum(square**2 / freedom for square, freedom in parts)
     count = seeds * examples
     return total / count, total**2 / spread if spread else free, by_example / count
+
+
+def seeds_needed(
+    differences: Float[np.ndarray, "seeds examples"], least: float, level: float
+) -> int | None:
+    """How many seeds decide between this gain and the smallest one, doubled from those there are;
+    None where more of them would not."""
+    count = len(differences)
+    if not count:
+        return None
+    gain = crossed_interval(differences, level)
+    if not gain.low <= least <= gain.high:
+        return count
+    seeds = 2 * count
+    while np.isfinite(gain.low) and seeds <= MOST_SEEDS:
+        if _is_open(differences, least, level=level, more=seeds / count):
+            return seeds
+        seeds *= 2
+    return None
 
 
 def _is_open(differences: np.ndarray, least: float, *, level: float, more: float) -> bool:

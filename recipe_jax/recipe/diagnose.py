@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from recipe_jax.recipe import bigger, retrospect
 from recipe_jax.recipe.base import Context, Planned, Stage
 from recipe_jax.types import Decision, Finding, Status
 
@@ -41,7 +42,9 @@ class Step(NamedTuple):
 
 
 def run(context: Context) -> Stage:
-    """DIAG1, DIAG2, DIAG3: nothing is trained."""
+    """DIAG1, DIAG2, DIAG3, ENV6, ENV8: nothing is trained."""
+    yield retrospect.expectations(context)
+    yield retrospect.stopping(context)
     found = {each.check: each.evidence for each in context.findings if each.evidence}
     if "curves" not in found or "test_score" not in found:
         yield _stopped(context)
@@ -71,6 +74,9 @@ def run(context: Context) -> Stage:
             ],
         },
     )
+    more = bigger.examine(context, found)
+    if more is not None:
+        yield more
     first = f" Next: {steps[0].name}." if steps else ""
     return Decision(summary=f"{verdict[0].upper()}{verdict[1:]}. {REMEDIES[verdict]}{first}")
 
@@ -157,10 +163,9 @@ def candidates(context: Context, found: Mapping[str, Any], verdict: str) -> Iter
     tried = found.get("regularisers")
     if tried:
         at = int(np.argmax(tried["difference"]))
-        path, _, strength = tried["names"][at].rpartition(" ")
         if tried["difference"][at] > 0 and not tried["kept"][at]:
             name = f"{tried['names'][at]} with more seeds, which was left undecided"
-            settings = {path: float(strength), "recipe.seeds": 4 * context.recipe.seeds}
+            settings = {**tried["settings"][at], "recipe.seeds": 4 * context.recipe.seeds}
             yield Step(name, float(tried["difference"][at]), settings)
     ladder = found.get("model_ladder")
     if ladder and context.setting("model.width") is not None:
@@ -183,15 +188,12 @@ def candidates(context: Context, found: Mapping[str, Any], verdict: str) -> Iter
             yield Step(f"augmentation: {best['name']}", float(best["gain"]), settings, False)
     several = found.get("seed_ensemble")
     if several and len(several["scores"]) > 2:
-        scores = sign * np.asarray(several["scores"], float)
-        gain = float(scores[-1] - scores[len(scores) // 2])
+        gain = bigger.last_half(several["scores"], sign=sign)
         members = 2 * context.recipe.members
         yield Step("twice the members", gain, {"recipe.members": members}, measured=False)
     search = found.get("search")
     if search and not context.search.complete:
-        scores = sign * np.asarray([np.nan if s is None else s for s in search["scores"]], float)
-        half = np.nanmax(scores[: max(1, len(scores) // 2)])
-        gain = float(np.nanmax(scores) - half)
+        gain = bigger.last_half_of_search(search, sign=sign)
         trials = 4 * context.search.trials
         yield Step("a longer search", gain, {"search.trials": trials}, measured=False)
 

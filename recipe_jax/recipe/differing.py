@@ -39,9 +39,18 @@ class Run(NamedTuple):
 
 
 def same_data(base: Run, other: Run) -> bool:
-    """Whether both have the same examples in the same splits."""
-    fingerprint = base.data.get("fingerprint")
-    return bool(fingerprint) and fingerprint == other.data.get("fingerprint")
+    """Whether both are scored on the same examples: what they train on may differ."""
+    return _same(base, other, "held_fingerprint") or same_training(base, other)
+
+
+def same_training(base: Run, other: Run) -> bool:
+    """Whether all splits hold the same examples."""
+    return _same(base, other, "fingerprint")
+
+
+def _same(base: Run, other: Run, name: str) -> bool:
+    fingerprint = base.data.get(name)
+    return bool(fingerprint) and fingerprint == other.data.get(name)
 
 
 def settings(runs: Sequence[Run]) -> list[dict[str, Any]]:

@@ -3,19 +3,22 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from recipe_jax import assembly
 from recipe_jax.checks import _asking
 from recipe_jax.checks._catalogue import NAMES
+from recipe_jax.feed import balanced
 from recipe_jax.optim import base as optim_base
 from recipe_jax.program import Program
 from recipe_jax.recipe.base import Context
 from recipe_jax.train import settings
-from recipe_jax.types import Finding, Objective, Status, Task, judge
+from recipe_jax.types import Arrays, Asked, Finding, Objective, Status, Task, judge
 
-OF_DATA = ("classes", "labels", "leaks", "order", "repeats", "shift", "values")
+OF_DATA = ("classes", "leaks", "order", "repeats", "shift", "values")
 """Questions about the examples alone: those are the stage data's."""
 
 
@@ -46,6 +49,13 @@ def program_of(config: Mapping[str, Any], task: Task, objective: Objective) -> P
         """Height of the schedule, which multiplies finished updates."""
         return jnp.asarray(built.schedule(step), jnp.float32)
 
+    def metric(outputs: Any, targets: Any) -> Any:
+        loss = objective.loss(outputs, targets)
+        found = objective.metrics.single_from_model_output(
+            outputs=outputs, targets=targets, loss=loss, mask=None
+        )
+        return found.compute()[objective.score.metric]
+
     penalty = optax.add_decayed_weights(objective.l2, mask=optim_base.decayed)
     return Program(
         init=init,
@@ -56,8 +66,9 @@ def program_of(config: Mapping[str, Any], task: Task, objective: Objective) -> P
             built.optimizer,
             optax.scale_by_schedule(schedule),
         ),
-        train=task.train.arrays,
+        train=_seen(config, task),
         validation=task.validation.arrays,
+        metric=metric,
         schedule=schedule,
         num_steps=steps,
         batch_size=int(train["batch_size"]),
@@ -66,11 +77,32 @@ def program_of(config: Mapping[str, Any], task: Task, objective: Objective) -> P
     )
 
 
-def examined(context: Context) -> Iterator[Finding]:
+def _seen(config: Mapping[str, Any], task: Task) -> Arrays:
+    """The training examples as often as they are trained on in an epoch."""
+    arrays = task.train.arrays
+    if config["data"].get("balance") != "batch":
+        return arrays
+    count, batch_size = len(arrays.targets), int(config["train"]["batch_size"])
+    rows = balanced.chunk_rows(
+        jax.random.key(config["seed"]),
+        0,
+        num_steps=-(-count // batch_size),
+        batch_size=batch_size,
+        rows=jnp.arange(count),
+        targets=jnp.asarray(arrays.targets),
+        classes=task.spec.num_outputs,
+        limit=count,
+    )
+    chosen = np.asarray(rows).ravel()[:count]
+    return Arrays(arrays.inputs[chosen], arrays.targets[chosen])
+
+
+def examined(context: Context) -> Iterator[Finding | Asked]:
     """SKEL1 to SKEL20: what the checks find in the program as configured, then one named cause."""
     program = program_of(context.config, context.task, context.objective)
     found = _asking.answers(program, without=OF_DATA)
-    yield from (each for each in found if each.status != Status.SKIP)
+    asked = [each for each in found if each.status != Status.SKIP]
+    yield Asked("the program", asked)
     causes = _asking.causes(found)
     passed = sum(each.status == Status.PASS for each in found)
     first = causes[0] if causes else None

@@ -27,7 +27,7 @@ def curves(context: Context, results: Sequence[Result]) -> Finding:
     scores = [best(result, context.score_name()) for result in results]
     diverged = [result.trial.uid for result in results if result.status == "diverged"]
     train = np.mean([best(result, f"train/{metric}") for result in results])
-    batch = context.config["train"]["batch_size"]
+    batch = context.setting("train.batch_size")
     return judge(
         not diverged,
         f"{len(results)} final runs: validation {metric} {np.mean(scores):.4g} ± "

@@ -91,7 +91,9 @@ def extrapolated(
 def _twice(sizes: np.ndarray, errors: np.ndarray) -> float:
     """The law at twice the largest size; the last error where it cannot be fitted."""
     last, relative = float(errors[-1]), sizes / sizes[-1]
-    top = max(float(errors.max()), 1e-12)
+    top = float(errors.max())
+    if not top > 0.0:
+        return last
 
     def law(size: Any, floor: Any, scale: Any, slope: Any) -> Any:
         return floor + scale * size**-slope
@@ -104,7 +106,7 @@ def _twice(sizes: np.ndarray, errors: np.ndarray) -> float:
                 law,
                 relative,
                 errors,
-                p0=(0.5 * last, max(0.5 * last, 1e-9), 0.5),
+                p0=(0.5 * last, max(0.5 * last, 1e-9 * top), 0.5),
                 bounds=((0.0, 0.0, 0.05), (top, 2 * top, 2.0)),
                 sigma=np.maximum(errors, 1e-6),
             )

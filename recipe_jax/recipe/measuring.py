@@ -1,6 +1,7 @@
 """Settings measured side by side as lanes, pruned on the way, and ranked."""
 
 import dataclasses
+import math
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,33 @@ from recipe_jax.recipe.base import Context, best, final
 from recipe_jax.search.base import Axis, Settings, seed_of
 from recipe_jax.train import settings as train_settings
 from recipe_jax.types import Result, Trial, Trials
+
+
+class Look(NamedTuple):
+    """How far a setting is measured where a search asks for a part: epochs of the full training
+    split, rounds (a training stretch and a look each), and the examples it draws from."""
+
+    epochs: int
+    rounds: int
+    examples: int
+
+
+def look(context: Context, share: float) -> Look:
+    """On the part `share` of the examples, and of the epochs.
+
+    The examples are a whole part of all, so that each is drawn as often as any other. Rounds are as
+    long as those of a full run where its length allows it, so that both share a program.
+    """
+    train, examples = context.config["train"], len(context.task.train.targets)
+    rounds, epochs = train_settings.of_config(train, examples).rounds, train["epochs"]
+    if share >= 1.0:
+        return Look(epochs, rounds, examples)
+    part = max(1, round(examples / max(1, round(1.0 / share))))
+    common = math.gcd(epochs, rounds)
+    times = round(share * common)
+    if times and abs(times / common - share) <= share / 2:
+        return Look(epochs // common * times, rounds // common * times, part)
+    return Look(max(1, round(share * epochs)), max(1, round(share * rounds)), part)
 
 
 class Tried(NamedTuple):
@@ -34,17 +62,9 @@ def measured(
 ) -> Generator[Any, Any, list[Tried]]:
     """These settings side by side, pruned as the config says, in their order. The present setting,
     the first of all, goes on whatever it does: it is what the others are compared with."""
-    epochs, examples = context.config["train"]["epochs"], len(context.task.train.targets)
-    part = 1.0
-    view: dict[str, Any] = {}
-    if share < 1.0:
-        epochs = max(1, round(share * epochs))
-        # A whole part: every example is drawn as often as any other.
-        part = 1.0 / max(1, round(1.0 / share))
-        view["num_examples"] = max(1, round(part * examples))
-    rounds = train_settings.of_config(
-        {**context.config["train"], "epochs": epochs}, examples
-    ).rounds
+    epochs, rounds, examples = look(context, share)
+    everything = len(context.task.train.targets)
+    view: dict[str, Any] = {} if share >= 1.0 else {"num_examples": examples}
     tried: list[Tried] = []
     for bracket in context.prune.brackets(len(settings), rounds):
         members = list(settings[len(tried) : len(tried) + bracket.settings])
@@ -55,6 +75,7 @@ def measured(
             label=label,
             trials=trials,
             epochs=epochs,
+            evaluations=rounds if share < 1.0 else None,
             pauses=tuple(rung.rounds for rung in bracket.rungs),
         )
         results = yield request
@@ -79,7 +100,7 @@ def measured(
         Tried(
             each.settings,
             [_without_steps(result) for result in each.results],
-            part * epochs / longest * _done(each.results),
+            examples / everything * epochs / longest * done(each.results),
         )
         for each in tried
     ]
@@ -153,7 +174,7 @@ def _without_steps(result: Result) -> Result:
     return result._replace(losses=np.zeros(0), grad_norms=np.zeros(0))
 
 
-def _done(results: Sequence[Result]) -> float:
+def done(results: Sequence[Result]) -> float:
     """The part of the rounds that was trained."""
     done, rounds = results[0].rounds
     return done / max(1, rounds)

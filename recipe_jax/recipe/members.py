@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recipe_jax.recipe import measuring, text
+from recipe_jax.recipe import extending, measuring, text
 from recipe_jax.recipe.base import Context, Planned
 from recipe_jax.recipe.measuring import Tried
 from recipe_jax.train import settings as train_settings
@@ -47,12 +47,13 @@ def train(context: Context) -> Generator[Any, Any, Pool]:
         ]
     if has_linear(context):
         trials[LINEAR] = [_linear(context)]
-    results = yield Trials(
+    asked = Trials(
         label=LABEL,
         trials=tuple(trial for each in trials.values() for trial in each),
         epochs=epochs,
         keep="best",
     )
+    results = yield from extending.train(context, asked)
     ways = [way for way, each in trials.items() for _ in each]
     trainings = {way: len(each) for way, each in trials.items()}
     if chosen:
@@ -135,7 +136,7 @@ def planned(context: Context) -> list[Planned]:
     count, epochs = context.recipe.members, context.config["train"]["epochs"]
     candidates = _candidates(context)
     lanes = count * (1 + bool(candidates)) + has_linear(context)
-    wanted = [Planned(lanes, epochs, 1 + has_linear(context))]
+    wanted = [Planned(lanes, extending.epochs(context), 1 + has_linear(context))]
     if _cycles(context)[1] > 1:
         wanted.append(Planned(1, epochs, 1))
     if candidates:

@@ -1,133 +1,92 @@
 """Stage overfit: find a rate that works and the smallest model that can fit the training data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from recipe_jax.recipe.base import Context, Planned, Stage, best, final
+from recipe_jax.recipe import (
+    ablation,
+    architecture,
+    batch_size,
+    gradient_norms,
+    range_test,
+    safe_default,
+)
+from recipe_jax.recipe.base import Context, Planned, Stage, best, final, fitting
 from recipe_jax.types import Decision, Finding, Result, Status, Trials
 
 EXPECTS = "Some rate between 1e-7 and 1 trains well, and more capacity lowers the training loss."
-RATES = np.logspace(-7, 0, 29)
 LADDER = (0.25, 0.5, 1.0, 2.0)
 LADDER_SEEDS = 8
 NEAR_BEST, HARMFUL = 0.02, 0.1
-LEAST_DROP = 1e-3
-"""The share of the loss that a rate must take off before it counts as one that works."""
-LAST_BATCHES = 8
 
 
 def run(context: Context) -> Stage:
-    """FIT3 and FIT6: the range test as lanes, then the model ladder at the rate that it found."""
-    quiet = context.quiet
+    """FIT1 to FIT8, REG5: the range test as lanes, the model ladder at the rate that it found, then
+    one change at a time. Regularisers are off in all that is trained."""
+    yield architecture.examine(context)
     settings: dict[str, Any] = {}
     told = []
-    if _has_rate(context):
-        results = yield Trials(
-            label="range test",
-            trials=tuple(
-                context.trial(0, quiet | {"optim.learning_rate": float(rate)}) for rate in RATES
-            ),
-            epochs=context.recipe.range_epochs,
-            evaluations=context.recipe.range_epochs,
-        )
-        rate, finding = range_test(results, float(context.setting("optim.learning_rate")))
-        yield finding
+    rate, finding = yield from range_test.measured(context)
+    yield finding
+    if rate is not None:
         settings["optim.learning_rate"] = rate
         told.append(f"the rate {rate:.2g}")
-    else:
-        yield Finding(
-            check="range_test",
-            row="FIT6",
-            status=Status.SKIP,
-            summary=f"The optimiser {context.config['optim']['name']!r} has no learning_rate.",
-        )
 
     rungs = ladder(context)
-    if not rungs:
-        yield Finding(
-            check="model_ladder",
-            row="FIT3",
-            status=Status.SKIP,
-            summary=f"The model {context.config['model']['name']!r} has no width to grow.",
-        )
-        return Decision(summary=_goes_on(told), settings=settings)
     trials = [
-        context.trial(seed, quiet | settings | rung)
+        context.trial(seed, context.quiet | settings | rung)
         for rung in rungs
         for seed in range(LADDER_SEEDS)
     ]
     results = yield Trials(label="model ladder", trials=tuple(trials), epochs=context.epochs)
     by_rung = [results[i : i + LADDER_SEEDS] for i in range(0, len(results), LADDER_SEEDS)]
-    chosen, finding = model_ladder(context, rungs, by_rung)
+    if len(rungs) > 1:
+        chosen, finding = model_ladder(context, rungs, by_rung)
+        words = ", ".join(f"{path.split('.')[1]} {value}" for path, value in rungs[chosen].items())
+        why = "the largest tried" if chosen == len(rungs) - 1 else "the smallest that fits"
+        told.append(f"{words}, {why}")
+        settings |= rungs[chosen]
+    else:
+        chosen, finding = (
+            0,
+            Finding(
+                check="model_ladder",
+                row="FIT3",
+                status=Status.SKIP,
+                summary=f"The model {context.setting('model.name')!r} has no width to grow.",
+            ),
+        )
     yield finding
-    settings |= rungs[chosen]
-    words = ", ".join(f"{path.split('.')[1]} {value}" for path, value in rungs[chosen].items())
-    why = "the largest tried" if chosen == len(rungs) - 1 else "the smallest that fits"
-    told.append(f"{words}, {why},")
+    yield gradient_norms.examine(context, by_rung[chosen])
+
+    context = _with(context, settings)
+    yield (yield from safe_default.measured(context))
+    changed = yield from ablation.carried_out(context)
+    context = _with(context, changed)
+    kept, finding = yield from batch_size.measured(context)
+    yield finding
+    told += [f"{path} {value}" for path, value in {**changed, **kept}.items()]
+    settings = fitting({**settings, **changed, **kept})
     return Decision(summary=_goes_on(told), settings=settings)
 
 
 def planned(context: Context) -> list[Planned]:
-    """The range test, and a program for every rung."""
+    """The range test, a program for every rung, and the changes of the configured model."""
     rungs = len(ladder(context))
-    test = [Planned(len(RATES), context.recipe.range_epochs, 1)] if _has_rate(context) else []
-    return [*test, Planned(LADDER_SEEDS * rungs, context.epochs, rungs)]
-
-
-def range_test(results: Sequence[Result], configured: float) -> tuple[float, Finding]:
-    """The rate to go on with, from the mean loss of the last batches of each short run.
-
-    All lanes see the same batches, so the lowest rate, which hardly learns, tells what these would
-    cost an untrained model; a rate works when it stays below that. Two suggestions are marked: the
-    steepest part of the curve (the loss falls fastest there with the logarithm of the rate), and a
-    tenth of the largest rate that does not blow up. The rate that goes on is their geometric mean,
-    never above the rate with the lowest loss.
-    """
-    losses = np.array([_end(result) for result in results])
-    start = float(losses[0]) if np.isfinite(losses[0]) else float(results[0].losses[0])
-    stable = np.isfinite(losses) & (losses < start - LEAST_DROP * abs(start))
-    evidence = {"rates": RATES, "losses": np.where(np.isfinite(losses), losses, np.nan)}
-    evidence |= {"initial": start, "configured": configured}
-    common: dict[str, Any] = {"check": "range_test", "row": "FIT6 DIAG3"}
-    if not stable.any():
-        remedy = "Look whether the gradient reaches the weights, and at its sign."
-        return configured, Finding(
-            status=Status.FAIL,
-            summary=f"None of {len(RATES)} rates from {RATES[0]:.0e} to {RATES[-1]:.0e} lowers the "
-            "loss.",
-            fault="E10",
-            remedy=remedy,
-            evidence=evidence,
-            **common,
-        )
-    lowest = int(np.nanargmin(np.where(stable, losses, np.nan)))
-    blown_up = np.flatnonzero(~stable[lowest:])
-    largest = lowest + int(blown_up[0]) - 1 if len(blown_up) else len(RATES) - 1
-    tenth = float(RATES[largest]) / 10
-    slopes = np.diff(losses[: lowest + 1])
-    steepest = float(RATES[int(np.argmin(np.where(np.isfinite(slopes), slopes, np.inf)))])
-    rate = float(min(np.sqrt(steepest * tenth), RATES[lowest]))
-    rate = float(f"{rate:.3g}")
-    far = configured > 10 * RATES[lowest] or configured < RATES[lowest] / 100
-    summary = (
-        f"Loss is lowest at a rate of {RATES[lowest]:.1e}; steepest at {steepest:.1e}, a tenth of "
-        f"the largest stable rate is {tenth:.1e}; configured {configured:.1e}, going on with "
-        f"{rate:.1e}."
-    )
-    remedy = f"Start from --config.optim.learning_rate={rate:.1e}." if far else ""
-    status = Status.WARN if far else Status.PASS
-    fault = ("E1" if configured > RATES[lowest] else "E2") if far else ""
-    evidence |= {"tenth": tenth, "steepest": steepest, "chosen": rate}
-    return rate, Finding(
-        status=status, summary=summary, evidence=evidence, remedy=remedy, fault=fault, **common
-    )
+    return [
+        *range_test.planned(context),
+        Planned(LADDER_SEEDS * rungs, context.epochs, rungs),
+        *safe_default.planned(context),
+        *ablation.planned(context),
+        *batch_size.planned(context),
+    ]
 
 
 def ladder(context: Context) -> list[dict[str, Any]]:
     """The rungs: the model's own width (or channels) times a quarter to two; where heads share a
-    width, it stays a multiple of twice as many."""
+    width, it stays a multiple of twice as many. The model as it is, where it has neither."""
     width, channels = context.setting("model.width"), context.setting("model.channels")
     if width is not None:
         step = 2 * int(context.setting("model.heads") or 0)
@@ -140,7 +99,7 @@ def ladder(context: Context) -> list[dict[str, Any]]:
             {"model.channels": tuple(max(4, int(c * scale)) for c in channels)}
             for scale in LADDER[:-1]
         ]
-    return []
+    return [{}]
 
 
 def model_ladder(
@@ -208,14 +167,8 @@ def _smallest_without_cost(
     return int(np.argmax(enough & fits)) if np.isfinite(means[top]) else int(np.argmax(fits))
 
 
-def _end(result: Result) -> float:
-    """The mean over the last tenth of the run, or over eight batches where that is more."""
-    count = len(result.losses)
-    return float(result.losses[-max(1, count // 10, min(count // 2, LAST_BATCHES)) :].mean())
-
-
-def _has_rate(context: Context) -> bool:
-    return context.setting("optim.learning_rate") is not None
+def _with(context: Context, settings: Mapping[str, Any]) -> Context:
+    return context._replace(carried={**context.carried, **settings})
 
 
 def _goes_on(told: Sequence[str]) -> str:

@@ -354,6 +354,9 @@ def _objection(metric: str, runs: tuple[Run, Run], rows: tuple[Row, Row]) -> str
         return "other data, so not the same examples"
     if metric != "loss":
         return ""
+    regression = any(run.settings.get("objective.name") == "regression" for run in runs)
+    if regression and not differing.same_training(*runs):
+        return "the loss is counted in deviations of the training targets, which differ"
     before, after = (_loss_settings(run, row) for run, row in zip(runs, rows))
     paths = [path for path in {**before, **after} if before.get(path) != after.get(path)]
     return f"the loss is another one ({', '.join(paths)})" if paths else ""

@@ -6,28 +6,50 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recipe_jax import keys
+from recipe_jax import assembly, keys
 from recipe_jax.prune.base import lane_rounds
 from recipe_jax.recipe import importance
-from recipe_jax.recipe.base import Context, Planned, best, final
-from recipe_jax.recipe.measuring import Tried, measured, ranked, score
+from recipe_jax.recipe.base import Context, Planned, best, final, fitting
+from recipe_jax.recipe.measuring import Tried, done, measured, ranked, score
 from recipe_jax.search.base import Axis, Settings, Told
 from recipe_jax.train import settings as train_settings
 from recipe_jax.types import Finding, Measured, Result, Status, Trials
 
 FINALISTS = 4
 CURVES = 8
+AGAIN = 7
+"""Settings of a coarse round that run again in the next one, beside the present setting: they tell
+whether the coarse ranking holds."""
 SEED, FINAL_SEEDS = 200, (300, 301, 302)
 
 
+class Round(NamedTuple):
+    """Settings that were asked for on one part of the examples and epochs, and not before."""
+
+    share: float
+    settings: list[Settings]
+
+
+class Both(NamedTuple):
+    """A setting that ran on two parts of the data: its score on each, more is better."""
+
+    settings: Settings
+    shares: tuple[float, float]
+    scores: tuple[float, float]
+
+
 class Searched(NamedTuple):
-    """What was tried, the present setting first; scores (more is better, NaN where a run diverged);
-    `order` from best to worst."""
+    """What was tried, the present setting first, each as far as it ran last; shares: the part of
+    the data there; scores (more is better, NaN where a run diverged); `order` from best to worst.
+    rounds: by share, as they were asked for; both: what ran in two of them to its end."""
 
     axes: tuple[Axis, ...]
     tried: list[Tried]
+    shares: list[float]
     scores: np.ndarray
     order: list[int]
+    rounds: list[Round]
+    both: list[Both]
 
     @property
     def settings(self) -> list[Settings]:
@@ -48,16 +70,19 @@ def search(
     *,
     repeats: Sequence[Mapping[str, Any]] = ({"seed": SEED},),
 ) -> Generator[Any, Any, Searched]:
-    """TUNE1, TUNE3: settings in batches, each with the same repeats (fields of a trial: its seed,
-    its fold); the first one is what stands."""
+    """TUNE1, TUNE3, TUNE5: settings in batches, each with the same repeats (fields of a trial: its
+    seed, its fold); the first one is what stands."""
     ask, trials = context.search.ask, context.search.trials
     key = keys.derive(keys.lane_key(context.config["seed"], SEED), "search")
     first = present(context, axes)
     places = {_frozen(first): 0}
     tried: list[Tried] = []
+    shares: list[float] = []
+    rounds: list[Round] = []
+    both: list[Both] = []
     history: list[Told] = []
     wanted = trials if context.search.complete else trials - 1
-    share = 0.0
+    share, scores = 0.0, np.zeros(0)
     while True:
         count = min(context.search.batch, wanted - len(history))
         before, share = share, context.search.share(len(history))
@@ -65,25 +90,44 @@ def search(
         fresh = list(
             {_frozen(each): each for each in asked if _frozen(each) not in places}.values()
         )
-        # What stands is measured as far as what it is compared with.
-        new = [first, *fresh] if share > before else fresh
+        # What stands is measured as far as what it is compared with, and of what a coarse look
+        # ranked some are, from its best to its worst.
+        again = _again(scores, shares, before) if share > before else []
+        new = [*(tried[i].settings if tried else first for i in again), *fresh]
+        if share > before:
+            rounds.append(Round(share, []))
+        rounds[-1].settings.extend(fresh)
         if new:
             label = "search" + (f" {len(tried) + len(fresh)}" if count < wanted else "")
             found = yield from measured(
                 context, axes, new, repeats=repeats, label=label, share=share, key=key
             )
             yield _told(context, axes, found)
-            if share > before:
-                tried[:1], found = found[:1], found[1:]
-            for each, told in zip(fresh, found):
+            for i, told in zip(again, found):
+                if before and done(told.results) == 1.0:
+                    known = float(scores[i]), score(context, told.results)
+                    both.append(Both(told.settings, (before, share), known))
+                tried[i : i + 1], shares[i : i + 1] = [told], [share]
+            for each, told in zip(fresh, found[len(again) :]):
                 places[_frozen(each)] = len(tried)
                 tried.append(told)
+                shares.append(share)
         scores = np.array([score(context, each.results) for each in tried])
         history += [Told(each, float(scores[places[_frozen(each)]])) for each in asked]
         # A search that only finds what was there already has no more to say.
         if len(history) >= wanted or not fresh:
             break
-    return Searched(tuple(axes), tried, scores, ranked(context, tried))
+    order = ranked(context, tried)
+    return Searched(tuple(axes), tried, shares, scores, order, rounds, both)
+
+
+def _again(scores: np.ndarray, shares: Sequence[float], share: float) -> list[int]:
+    """Places of the present setting, and of `AGAIN` others that were measured on this share and did
+    not diverge, evenly from the best to the worst."""
+    others = [i for i in range(1, len(scores)) if shares[i] == share and np.isfinite(scores[i])]
+    others.sort(key=lambda i: -scores[i])
+    spread = np.linspace(0, len(others) - 1, min(AGAIN, len(others))).round().astype(int)
+    return [0, *(others[i] for i in spread)]
 
 
 def _frozen(settings: Settings) -> frozenset:
@@ -115,31 +159,54 @@ def candidates(
     """The winner and those that did best in the search, with what was decided before."""
     scored = (searched.settings[i] for i in searched.order if np.isfinite(searched.scores[i]))
     told = {_frozen(each): each for each in (winner.settings, *scored)}
-    return tuple({**context.carried, **each} for each in told.values())[: context.recipe.candidates]
+    whole = (fitting({**context.carried, **each}) for each in told.values())
+    return tuple(whole)[: context.recipe.candidates]
 
 
 def planned(context: Context, axes: Sequence[Axis], *, repeats: int = 1) -> list[Planned]:
     """The search, and the finalists on new seeds."""
     epochs = context.config["train"]["epochs"]
-    trials = context.search.trials + context.search.complete
+    asked = batches(context)
+    lanes = sum(count for count, _ in asked)
+    programs = groups(context, axes, context.search.trials + context.search.complete)
+    if _sees_length(context):
+        programs *= len({share for _, share in asked})
     finalists = (FINALISTS + 1) * len(FINAL_SEEDS)
     return [
-        Planned(trials * repeats, epochs, groups(context, axes, trials), part(context, trials)),
+        Planned(lanes * repeats, epochs, programs, part(context)),
         Planned(finalists, epochs, 0),
     ]
 
 
-def part(context: Context, trials: int) -> float:
+def batches(context: Context) -> list[tuple[int, float]]:
+    """(settings, share of the data) of every batch at most; those that run again among them."""
+    search = context.search
+    wanted = search.trials - (not search.complete)
+    found: list[tuple[int, float]] = []
+    told, before, coarse = 0, 0.0, 0
+    while not found or told < wanted:
+        count, share = min(search.batch, wanted - told), search.share(told)
+        again = 0
+        if share > before:
+            again, coarse, before = 1 + min(AGAIN, coarse), 0, share
+        found.append((again + count, share))
+        told, coarse = told + count, coarse + count
+    return found
+
+
+def part(context: Context) -> float:
     """What the search costs, of as many full runs: pruning and coarse looks are cheaper."""
-    train = context.config["train"]
+    train, asked = context.config["train"], batches(context)
     rounds = train_settings.of_config(train, len(context.task.train.targets)).rounds
-    cost, told = 0.0, 0
-    while told < trials:
-        count = min(context.search.batch, trials - told)
-        whole = lane_rounds(context.prune.brackets(count, rounds), rounds)
-        cost += context.search.share(told) * whole
-        told += count
-    return cost / (trials * rounds)
+    cost = sum(
+        share * lane_rounds(context.prune.brackets(count, rounds), rounds) for count, share in asked
+    )
+    return cost / (rounds * sum(count for count, _ in asked))
+
+
+def _sees_length(context: Context) -> bool:
+    """Whether the schedule looks at the length of the run: each length is then a program."""
+    return assembly.horizon(assembly.split(context.config)[0], 100) > 1
 
 
 def groups(context: Context, axes: Sequence[Axis], trials: int) -> int:
@@ -154,7 +221,7 @@ def groups(context: Context, axes: Sequence[Axis], trials: int) -> int:
         }
         return len(static)
     for axis in axes:
-        if axis.kind == "choice":
+        if axis.kind == "choice" and not all(isinstance(each, float) for each in axis.choices):
             several *= len(axis.choices)
         elif axis.whole:
             several *= int(axis.high - axis.low + 1)
@@ -203,8 +270,10 @@ def finding(context: Context, searched: Searched, winner: Winner) -> Finding:
     name, metric = context.score_name(), context.objective.score
     settings, order, tried = searched.settings, searched.order, searched.tried
     sign, repeats = metric.sign(), len(tried[0].results)
-    status = [_status(each) for each in tried]
+    status = [_status(each, share) for each, share in zip(tried, searched.shares)]
     told = [f"{status.count('diverged')} diverged"]
+    if "coarse" in status:
+        told.append(f"{status.count('coarse')} on part of the data alone")
     if "stopped" in status:
         told.append(f"{status.count('stopped')} stopped early")
     fit = tried[order[0]].results[0]
@@ -214,7 +283,7 @@ def finding(context: Context, searched: Searched, winner: Winner) -> Finding:
     same = winner.settings == settings[0]
     return Finding(
         check="search",
-        row="TUNE1 TUNE4 TUNE8 TUNE10",
+        row=f"{context.search.row} TUNE4 TUNE8 TUNE10",
         status=Status.PASS,
         summary=f"{len(settings)} settings ({', '.join(told)}): the best "
         + ("single run reaches a " if repeats == 1 else f"mean of {repeats} runs is a ")
@@ -236,7 +305,7 @@ def finding(context: Context, searched: Searched, winner: Winner) -> Finding:
             "seeds": [[sign * score(context, [r]) for r in each.results] for each in tried],
             "rounds": [each.results[0].rounds[0] for each in tried],
             "of_rounds": max(each.results[0].rounds[1] for each in tried),
-            "importance": importance.shares(searched.axes, settings, searched.scores),
+            "importance": importance.shares(searched.axes, *_in_full(searched)),
             "curves": _curves(context, [tried[i] for i in order[:CURVES]], order[:CURVES]),
             "best": order[0],
             "winner": settings.index(winner.settings),
@@ -247,10 +316,22 @@ def finding(context: Context, searched: Searched, winner: Winner) -> Finding:
     )
 
 
-def _status(tried: Tried) -> str:
-    """Of a setting: diverged where one of its runs did."""
-    found = {result.status for result in tried.results}
-    return next((each for each in ("diverged", "stopped") if each in found), "done")
+def _status(tried: Tried, share: float) -> str:
+    """Of a setting: diverged where one of its runs did, coarse where it ran on part of the data."""
+    found = {result.status for result in tried.results} | ({"coarse"} if share < 1.0 else set())
+    return next((each for each in ("diverged", "coarse", "stopped") if each in found), "done")
+
+
+def _in_full(searched: Searched) -> tuple[list[Settings], np.ndarray]:
+    """What was measured furthest, with its scores; axes that a round left alone are as they
+    stand."""
+    places = [i for i, share in enumerate(searched.shares) if share == max(searched.shares)]
+    stands = {
+        axis.path: searched.settings[0][axis.path]
+        for axis in searched.axes
+        if axis.when is None and axis.path in searched.settings[0]
+    }
+    return [stands | searched.settings[i] for i in places], searched.scores[places]
 
 
 def _curves(context: Context, tried: Sequence[Tried], places: Sequence[int]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from recipe_jax.checks import (
     overfit_one_batch,
 )
 from recipe_jax.checks.data_audit import label_text
-from recipe_jax.recipe import examining, text
+from recipe_jax.recipe import examining, text, watching
 from recipe_jax.recipe.base import Context, Planned, Stage, best
 from recipe_jax.train import settings
 from recipe_jax.types import Decision, Finding, Outputs, Result, Split, Trials
@@ -43,8 +43,12 @@ def run(context: Context) -> Stage:
     blind = [context.trial(seed, quiet, show_inputs=False) for seed in seeds]
     has_bias = context.setting("model.prior_bias") is not None
     no_prior = [context.trial(s, quiet | {"model.prior_bias": 0.0}) for s in seeds if has_bias]
-    trials = (*plain, *blind, *no_prior)
-    begun = yield Trials(label="start", trials=trials, epochs=0, keep="last")
+    calm = watching.calm(context)
+    slow = [context.trial(seed, quiet | calm) for seed in seeds if calm]
+    trials = (*plain, *blind, *no_prior, *slow)
+    # All of the stage is watched, so that one program serves it.
+    watch = watching.examples(context)
+    begun = yield Trials(label="start", trials=trials, epochs=0, keep="last", watch=watch)
     begun = begun[: len(plain)]
     is_text = text.is_text(task)
     outputs, split = yield Outputs(
@@ -74,9 +78,10 @@ def run(context: Context) -> Stage:
         trials=trials,
         epochs=context.epochs,
         keep="last",
+        watch=watch,
     )
-    count = len(plain)
-    real, zeros, without = results[:count], results[count : 2 * count], results[2 * count :]
+    count, end = len(plain), len(results) - len(slow)
+    real, zeros, without = results[:count], results[count : 2 * count], results[2 * count : end]
     if without:
         yield output_bias.examine(
             real[0].steps, _curves(real, "train/loss"), _curves(without, "train/loss")
@@ -84,6 +89,7 @@ def run(context: Context) -> Stage:
     yield input_independent.examine(
         real[0].steps, _curves(real, "validation/loss"), _curves(zeros, "validation/loss")
     )
+    yield watching.examine(context, [real, results[end:]] if slow else [real])
     factors, few = by_heart(context)
     epochs, evaluations = heart_length(context)
     # What is learnt by heart gets worse on validation: the early stop would end it.
@@ -98,6 +104,7 @@ def run(context: Context) -> Stage:
         epochs=epochs,
         evaluations=evaluations,
         keep="last",
+        watch=watch,
     )
     outputs, split = yield Outputs(
         label="learnt by heart", results=memorised, split="train", first=few[-1]
@@ -127,8 +134,8 @@ def run(context: Context) -> Stage:
 
 
 def planned(context: Context) -> list[Planned]:
-    """The plain runs, without inputs, without the prior, and by heart."""
-    kinds = 3 if context.setting("model.prior_bias") is not None else 2
+    """The plain runs, without inputs, without the prior, at a lower rate, and by heart."""
+    kinds = 2 + (context.setting("model.prior_bias") is not None) + bool(watching.calm(context))
     factors, few = by_heart(context)
     return [
         Planned(kinds * context.recipe.seeds, context.epochs, 1),

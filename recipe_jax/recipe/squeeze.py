@@ -6,24 +6,35 @@ from typing import Any
 import numpy as np
 
 from recipe_jax import ensemble
-from recipe_jax.recipe import blending, calibrating, deciding, final, members, text
+from recipe_jax.recipe import (
+    blending,
+    calibrating,
+    deciding,
+    extending,
+    final,
+    members,
+    text,
+)
 from recipe_jax.recipe.base import Context, Planned, Stage
 from recipe_jax.recipe.deciding import Change
 from recipe_jax.train.evaluate import metrics_of
 from recipe_jax.types import Decision, Finding, Outputs, Split, Status, judge
 
 EXPECTS = "Averaging models beats the single one, and the test score agrees with validation."
+EXTENDS = True
+"""Its models go on from the last states of a finished run."""
 HIGHWAY = Change("highway", {"model.block": "highway"})
 
 
 def run(context: Context) -> Stage:
-    """SQZ1, SQZ3, ENV2, DATA6, DATA10: the final models, what they are together, their curves, and
-    the test score."""
+    """SQZ1, SQZ2, SQZ3, ENV2, DATA6, DATA10: the final models, what they are together,
+    their curves, and the test score."""
     task, objective, kind = context.task, context.objective, context.task.spec.kind
     context = yield from _highway(context)
     pool = yield from members.train(context)
     seeds = pool.of(members.SEEDS)
     yield final.curves(context, seeds)
+    yield from extending.findings(context, seeds)
     outputs, validation = yield Outputs(label="members", results=pool.results, split="validation")
     yield _growth(context, outputs[: len(seeds)], validation)
     chosen, found = blending.choose(context, pool, outputs, validation)
@@ -44,7 +55,7 @@ def run(context: Context) -> Stage:
         label="final score",
         results=model.members,
         split="test",
-        reason="the final score of the recipe",
+        reason=f"the final score of the recipe{extending.told(context)}",
     )
     together = np.asarray(ensemble.average(outputs, kind, model.shares or None))
     together = together / model.temperature
@@ -61,7 +72,7 @@ def planned(context: Context) -> list[Planned]:
     """The highway beside what stands, and the members."""
     wanted = members.planned(context)
     if _takes_highway(context):
-        wanted.insert(0, Planned(2 * context.recipe.seeds, context.epochs, 1))
+        wanted.insert(0, deciding.planned(context, 1))
     return wanted
 
 

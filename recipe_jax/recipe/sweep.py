@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from recipe_jax.recipe import measuring, searching
+from recipe_jax.recipe import edges, measuring, rounds, searching
 from recipe_jax.recipe.base import Context, Planned, Stage
 from recipe_jax.types import Decision, Finding, Status, UserError
 
@@ -12,12 +12,14 @@ SEARCHES = True
 
 
 def run(context: Context) -> Stage:
-    """TUNE1 to TUNE4: all that the search asks for, each on `sweep.seeds` seeds; the best few again
+    """TUNE1 to TUNE7: all that the search asks for, each on `sweep.seeds` seeds; the best few again
     on new seeds. The test split stays sealed."""
     axes = _axes(context)
     searched = yield from searching.search(context, axes, repeats=_repeats(context))
     winner = yield from searching.finals(context, searched)
     yield searching.finding(context, searched, winner)
+    yield from rounds.told(context, searched, winner)
+    yield from edges.told(context, searched, winner)
     if len(searched.tried[0].results) > 1:
         yield _spread(context, searched)
     # Four digits are as much as a search can tell.

@@ -74,12 +74,22 @@ def _verdict(
         "counts": {status.value: counts[status.value] for status in reversed(Status)},
         "failed": [finding["anchor"] for finding in bad if finding["status"] == Status.FAIL],
         "warned": [finding["anchor"] for finding in bad if finding["status"] == Status.WARN],
-        "next": steps[:6],
+        "next": [*steps[:6], *_tries(findings)],
         "has_model": bool(model),
         "new_data": {"image": "new.npy", "sequence": "new.npy", "text": "new.txt"}.get(
             str(model.get("modality")), "new.csv"
         ),
     }
+
+
+def _tries(findings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What the diagnosis would try next, each with its command."""
+    return [
+        {"text": f"Try {step['name']}:", "command": step["command"], "anchor": finding["anchor"]}
+        for finding in findings
+        if finding["check"] == "verdict"
+        for step in finding["evidence"].get("next", ())
+    ]
 
 
 def _headline(

@@ -18,7 +18,8 @@ from recipe_jax.report.figures import _pictures, _runs, _style
 FOLDER = pathlib.Path(__file__).parent
 OPEN_CHECKS = (
     *("samples", "distributions", "label_errors", "symmetries", "baselines", "human_baseline"),
-    *("overfit_one_batch", "range_test", "model_ladder", "learning_curve", "regularisers"),
+    *("overfit_one_batch", "range_test", "model_ladder", "changes"),
+    *("learning_curve", "regularisers", "input_importance", "first_layer"),
     *("search", "curves", "seed_ensemble", "ensembles", "calibration", "coverage"),
     *("confusion", "predictions", "worst", "verdict"),
     *("test_score", "written"),

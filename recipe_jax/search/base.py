@@ -10,6 +10,8 @@ import numpy as np
 from recipe_jax.types import UserError
 
 Settings = dict[str, Any]
+Space = tuple[Any, ...]
+"""Axes as a config writes them, and names of groups of them (recipe/spaces.py)."""
 KINDS = ("uniform", "log", "int", "log_int", "choice")
 EXAMPLES = (
     "('optim.learning_rate', 'log', 1e-4, 1e-1), ('model.width', 'int', 16, 128) or "
@@ -102,7 +104,7 @@ class Search(NamedTuple):
     beside the config's own setting; listed: what they are, of a search without axes.
 
     share: (settings told) -> the part of the training examples, and of the epochs, on which the
-    next batch is measured: a coarse look may be cheap.
+    next batch is measured: a coarse look may be cheap. row: of the recipe that it carries out.
     """
 
     ask: Ask
@@ -112,6 +114,7 @@ class Search(NamedTuple):
     complete: bool = False
     listed: tuple[Settings, ...] = ()
     share: Callable[[int], float] = lambda told: 1.0
+    row: str = "TUNE1"
 
 
 def settings_at(axes: Sequence[Axis], places: Sequence[float] | np.ndarray) -> Settings:

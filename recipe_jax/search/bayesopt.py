@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Key
@@ -12,6 +11,7 @@ from recipe_jax.search.base import (
     Axis,
     Search,
     Settings,
+    Space,
     Told,
     losses,
     read_space,
@@ -24,9 +24,7 @@ from recipe_jax.types import UserError
 FIRST = 8
 
 
-def build(
-    *, trials: Count = 64, batch: Count = 8, space: tuple[tuple[Any, ...], ...] = ()
-) -> Search:
+def build(*, trials: Count = 64, batch: Count = 8, space: Space = ()) -> Search:
     """A search that learns from its scores, `batch` settings at a time.
 
     Within a batch the settings still to be measured count as the worst one (constant liar), so they
@@ -80,4 +78,4 @@ def build(
                 asked.append(settings_at(axes, np.array([place[axis.path] for axis in axes])))
         return asked
 
-    return Search(ask=ask, trials=trials, axes=read_space(space), batch=batch)
+    return Search(ask=ask, trials=trials, axes=read_space(space), batch=batch, row="TUNE3")

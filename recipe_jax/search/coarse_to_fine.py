@@ -1,7 +1,7 @@
 """From coarse to fine: rounds that narrow every axis around the best setting of the one before."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import numpy as np
@@ -12,6 +12,7 @@ from recipe_jax.search.base import (
     Axis,
     Search,
     Settings,
+    Space,
     Told,
     losses,
     read_space,
@@ -24,11 +25,11 @@ RATE = "optim.learning_rate"
 def build(
     *,
     trials: Count = 64,
-    rounds: Count = 3,
+    rounds: Count = 2,
     narrow: Annotated[float, Between(0.0, 1.0, open_low=True)] = 0.4,
     coarse: Annotated[float, Between(0.0, 1.0, open_low=True)] = 0.25,
     rate_first: bool = True,
-    space: tuple[tuple[Any, ...], ...] = (),
+    space: Space = (),
 ) -> Search:
     """A random search in `rounds` batches.
 
@@ -72,4 +73,6 @@ def build(
         left = rounds - 1 - min(told // batch, rounds - 1)
         return coarse ** (left / max(1, rounds - 1))
 
-    return Search(ask=ask, trials=trials, axes=read_space(space), batch=batch, share=share)
+    axes = read_space(space)
+    row = "TUNE1 TUNE5 TUNE7"
+    return Search(ask=ask, trials=trials, axes=axes, batch=batch, share=share, row=row)

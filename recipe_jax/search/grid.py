@@ -8,13 +8,11 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from recipe_jax.resolve import Count
-from recipe_jax.search.base import Axis, Search, Settings, Told, read_space
+from recipe_jax.search.base import Axis, Search, Settings, Space, Told, read_space
 from recipe_jax.types import UserError
 
 
-def build(
-    *, points: Count = 5, max_trials: Count = 4096, space: tuple[tuple[Any, ...], ...] = ()
-) -> Search:
+def build(*, points: Count = 5, max_trials: Count = 4096, space: Space = ()) -> Search:
     """A search over all combinations: `points` values of an axis of numbers, evenly on its scale
     with both ends, and every choice. UserError for more combinations than `max_trials`.
 
@@ -38,7 +36,7 @@ def build(
 
     if not axes:
         raise UserError("search.name=grid needs axes: set search.space.")
-    return Search(ask=ask, trials=count, axes=axes, batch=count, complete=True)
+    return Search(ask=ask, trials=count, axes=axes, batch=count, complete=True, row="TUNE2")
 
 
 def _combinations(axes: Sequence[Axis], points: int, beside: Settings | None = None) -> Iterator:

@@ -11,6 +11,7 @@ from recipe_jax.search.base import (
     Axis,
     Search,
     Settings,
+    Space,
     Told,
     losses,
     read_space,
@@ -20,9 +21,7 @@ from recipe_jax.search.base import (
 from recipe_jax.types import UserError
 
 
-def build(
-    *, trials: Count = 64, batch: Count = 16, space: tuple[tuple[Any, ...], ...] = ()
-) -> Search:
+def build(*, trials: Count = 64, batch: Count = 16, space: Space = ()) -> Search:
     """A search that learns from its scores, `batch` settings at a time.
 
     hyperopt has no notion of a batch: a setting that is asked for and not yet measured is told as
@@ -65,7 +64,7 @@ def build(
             _tell(trials, domain, axes, asked[-1], liar)
         return asked
 
-    return Search(ask=ask, trials=trials, axes=read_space(space), batch=batch)
+    return Search(ask=ask, trials=trials, axes=read_space(space), batch=batch, row="TUNE3")
 
 
 def _tell(trials: Any, domain: Any, axes: Sequence[Axis], settings: Settings, loss: float) -> None:

@@ -32,7 +32,9 @@ def build(*, settings: tuple[tuple[Any, ...], ...] = ()) -> Search:
         return listed[len(history) : len(history) + count]
 
     count = len(listed)
-    return Search(ask, count, axes=(), batch=count, complete=True, listed=tuple(listed))
+    return Search(
+        ask, count, axes=(), batch=count, complete=True, listed=tuple(listed), row="TUNE2"
+    )
 
 
 def _read(entry: Any) -> Settings:

@@ -10,6 +10,7 @@ from recipe_jax.search.base import (
     Axis,
     Search,
     Settings,
+    Space,
     Told,
     losses,
     read_space,
@@ -26,7 +27,7 @@ def build(
     trials: Count = 64,
     batch: Count = 16,
     sampler: Annotated[str, OneOf(("tpe", "gp", "cmaes"))] = "tpe",
-    space: tuple[tuple[Any, ...], ...] = (),
+    space: Space = (),
 ) -> Search:
     """A search that learns from its scores, `batch` settings at a time.
 
@@ -96,4 +97,4 @@ def build(
             asked.append(settings)
         return asked
 
-    return Search(ask=ask, trials=trials, axes=read_space(space), batch=batch)
+    return Search(ask=ask, trials=trials, axes=read_space(space), batch=batch, row="TUNE3")

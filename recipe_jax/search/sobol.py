@@ -1,16 +1,24 @@
 """Sobol's sequence, scrambled by the key: points that fill the space evenly (Owen 1998)."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from jaxtyping import Array, Key
 from scipy.stats import qmc
 
 from recipe_jax.resolve import Count
-from recipe_jax.search.base import Axis, Search, Settings, Told, read_space, seed_of, settings_at
+from recipe_jax.search.base import (
+    Axis,
+    Search,
+    Settings,
+    Space,
+    Told,
+    read_space,
+    seed_of,
+    settings_at,
+)
 
 
-def build(*, trials: Count = 64, space: tuple[tuple[Any, ...], ...] = ()) -> Search:
+def build(*, trials: Count = 64, space: Space = ()) -> Search:
     """A search over the first `trials` points of one sequence; powers of two are even.
 
     space: as in search/random.py; choices and whole numbers have equal parts of an axis.

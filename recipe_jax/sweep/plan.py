@@ -44,6 +44,14 @@ class Sweep(NamedTuple):
     block: Annotated[int, OneOf((0, *(2**n for n in range(13))))] = 0
 
 
+class Speed(NamedTuple):
+    """What a machine was timed at: seconds of a step of one lane, all devices busy with lanes, and
+    of compiling one program."""
+
+    step_seconds: float
+    program_seconds: float
+
+
 class Cost(NamedTuple):
     """What a forward pass does: multiply-adds of all matrix products, and whether it has a
     convolution or a loop."""

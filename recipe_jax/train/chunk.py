@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Float
 
 from recipe_jax import keys, trees
-from recipe_jax.feed import batches, phases, resampling, streams
+from recipe_jax.feed import balanced, batches, phases, resampling, streams
 from recipe_jax.train.step import Moving, StepKeys, make_train_step
 from recipe_jax.types import Arrays, Experiment, Sampling, View
 
@@ -30,14 +30,16 @@ def make_chunk(
     batch_size: int,
     windows: bool = False,
     sampling: Sampling = WHOLE,
+    frozen: tuple[str, ...] = (),
 ) -> Callable[..., Any]:
     """The pure function (moving, key, view, rate_scale, train) -> (moving, record).
 
     windows: the examples are the pieces of one text, and batches hold windows of it at the phase of
     the epoch (feed/phases.py); of a model that carries something from batch to batch they read on
-    (feed/streams.py). sampling: which examples there are (feed/resampling.py).
+    (feed/streams.py). sampling: which examples there are (feed/resampling.py). frozen: weights that
+    do not train, by the beginnings of their names.
     """
-    train_step, model = make_train_step(experiment), experiment.model
+    train_step, model = make_train_step(experiment, frozen), experiment.model
     if windows and sampling != WHOLE:
         raise ValueError("The windows of one text overlap: no folds and no bootstraps of them.")
     if model.begin and not windows:
@@ -58,9 +60,17 @@ def make_chunk(
             indices, late, begins = reading
         else:
             drawn["num_examples"] -= resampling.held_out(drawn["num_examples"], sampling)
-            indices = batches.chunk_indices(keys.derive(key, "order"), moving.step, **drawn)
-            bootstrap = keys.derive(key, "bootstrap")
-            indices = resampling.rows(bootstrap, indices, view, sampling, len(train.targets))
+            order, bootstrap = keys.derive(key, "order"), keys.derive(key, "bootstrap")
+
+            def rows_of(examples: Any) -> Any:
+                return resampling.rows(bootstrap, examples, view, sampling, len(train.targets))
+
+            if sampling.classes:
+                rows = rows_of(jnp.arange(drawn.pop("num_examples"), dtype=jnp.int32))
+                drawn |= {"rows": rows, "targets": train.targets, "classes": sampling.classes}
+                indices = balanced.chunk_rows(order, moving.step, **drawn)
+            else:
+                indices = rows_of(batches.chunk_indices(order, moving.step, **drawn))
             if windows:
                 phase_key, window = keys.derive(key, "phases"), train.targets.shape[1]
                 late = phases.chunk_phases(phase_key, moving.step, window=window, **drawn)

@@ -1,16 +1,19 @@
 """One trial: its start, a round of training and looking, and the loop that yields after each."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from recipe_jax import keys, trees
 from recipe_jax.feed.resampling import looked_at
+from recipe_jax.train import starting
 from recipe_jax.train.chunk import WHOLE, make_chunk
-from recipe_jax.train.evaluate import EvalBatches, EvalRows, evaluate
+from recipe_jax.train.evaluate import EvalBatches, EvalRows, evaluate, outputs_over
 from recipe_jax.train.step import Moving
 from recipe_jax.types import (
     Arrays,
@@ -35,13 +38,15 @@ class Data(NamedTuple):
 
 class Record(NamedTuple):
     """What a round reports: the losses of its batches, the norm of the last one's gradient,
-    "split/metric" of the look after them, and whether the lane was frozen before it. A call that
-    does several stacks them: (rounds, ...)."""
+    "split/metric" of the look after them, whether the lane was frozen before it, and the outputs
+    for the examples that are watched, where some are. A call that does several stacks them:
+    (rounds, ...)."""
 
     losses: Float[Array, "*rounds steps"]
     grad_norms: Float[Array, "*rounds"]
     metrics: dict[str, Float[Array, "*rounds"]]
     stopped: Bool[Array, "*rounds"]
+    watched: Array | None = None
 
 
 def make_start(
@@ -50,10 +55,14 @@ def make_start(
     seed: int,
     batch_size: int | None = None,
     sampling: Sampling = WHOLE,
+    watch: int = 0,
+    loaded: Mapping[str, Any] = MappingProxyType({}),
 ) -> Callable[..., Any]:
     """The pure function (lane, data) -> (state, record of the evaluation at step 0).
 
-    batch_size: of training, asked by models that carry something from batch to batch.
+    batch_size: of training, asked by models that carry something from batch to batch; watch: the
+    record holds the outputs for so many validation examples; loaded: the weights that take the
+    place of drawn ones, by their names (train/starting.py).
     """
 
     def start(lane: Lane, data: Data) -> tuple[TrainState, Record]:
@@ -61,6 +70,8 @@ def make_start(
         params, model_state = experiment.model.init(
             keys.derive(keys.lane_key(seed, lane.seed), "init")
         )
+        if loaded:
+            params, model_state = (starting.put_in(each, loaded) for each in (params, model_state))
         metrics = _look(experiment, (params, model_state), data, lane, sampling)
         worst = jnp.float32(-jnp.inf)
         state = TrainState(
@@ -75,7 +86,8 @@ def make_start(
             best=Best(worst, -worst, jnp.int32(0), params, model_state),
         )
         state = _observe(state, metrics, experiment, patience=None)
-        return state, Record(jnp.zeros(0), jnp.zeros(0), metrics, state.stopped)
+        watched = _watched(experiment, (params, model_state), data, lane, watch)
+        return state, Record(jnp.zeros(0), jnp.zeros(0), metrics, state.stopped, watched)
 
     return start
 
@@ -89,11 +101,14 @@ def make_round(
     patience: int | None,
     windows: bool = False,
     sampling: Sampling = WHOLE,
+    watch: int = 0,
+    frozen: tuple[str, ...] = (),
 ) -> Callable[..., Any]:
     """The pure function (lane, state, data) -> (state, record): steps, then a look.
 
     windows: the training examples are the pieces of one text; sampling: which there are
-    (train/chunk.py).
+    (train/chunk.py); watch: the record holds the outputs for so many validation examples; frozen:
+    beginnings of the names of weights that do not train.
     """
 
     def one_round(lane: Lane, state: TrainState, data: Data) -> tuple[TrainState, Record]:
@@ -104,12 +119,15 @@ def make_round(
             batch_size=batch_size,
             windows=windows,
             sampling=sampling,
+            frozen=frozen,
         )
         moving = Moving(state.step, state.params, state.model_state, state.opt_state)
         moving, steps = chunk(
             moving, keys.lane_key(seed, lane.seed), lane.view, state.rate_scale, data.train
         )
-        metrics = _look(experiment, (moving.params, moving.model_state), data, lane, sampling)
+        weights = moving.params, moving.model_state
+        metrics = _look(experiment, weights, data, lane, sampling)
+        watched = _watched(experiment, weights, data, lane, watch)
         moved = _observe(
             state._replace(
                 step=moving.step,
@@ -121,7 +139,7 @@ def make_round(
             experiment,
             patience=patience,
         )
-        record = Record(steps.losses, steps.grad_norm, metrics, state.stopped)
+        record = Record(steps.losses, steps.grad_norm, metrics, state.stopped, watched)
         if patience is None:
             return moved, record
         return trees.where(state.stopped, state, moved), record
@@ -164,6 +182,19 @@ def _look(
         found = evaluate(experiment, *weights, split, lane.view.show_inputs)
         metrics |= {f"{name}/{metric}": jnp.float32(value) for metric, value in found.items()}
     return metrics
+
+
+def _watched(
+    experiment: Experiment, weights: tuple[Any, Any], data: Data, lane: Lane, watch: int
+) -> Array | None:
+    """Outputs for the first `watch` validation examples: (examples, ...); None for 0."""
+    if not watch:
+        return None
+    # An evaluation's rows read on from batch to batch (feed/batches.py).
+    places = np.arange(watch)
+    batches = len(data.validation.mask)
+    inputs = data.validation.inputs[places % batches, places // batches]
+    return outputs_over(experiment, *weights, inputs[None], lane.view.show_inputs)[0]
 
 
 def _observe(

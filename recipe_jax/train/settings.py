@@ -1,20 +1,24 @@
 """The `train` section: how long one training run is, and how often it is looked at."""
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from recipe_jax.resolve import Count
+from recipe_jax.resolve import Between, Count
 from recipe_jax.types import UserError
 
 
 class Train(NamedTuple):
     """epochs: passes over the training split; evaluations: looks at both splits on the way, by
     default one an epoch and at most 50; patience: looks without a better validation score before
-    the run stops early (None: never)."""
+    the run stops early (None: never); extend: to how many epochs in all the final trainings went on
+    after their end, one number each time (`--extend` writes it); hidden: inputs that no model sees,
+    by their places in an example laid out flat."""
 
     batch_size: Count = 32
     epochs: Count = 40
     evaluations: Count | None = None
     patience: Count | None = None
+    extend: tuple[Count, ...] = ()
+    hidden: tuple[Annotated[int, Between(0)], ...] = ()
 
 
 class Length(NamedTuple):
@@ -44,6 +48,13 @@ def length(*, epochs: int, batch_size: int, evaluations: int | None, num_example
         return Length(0, 1)
     rounds = min(total, evaluations or min(epochs, MOST_EVALUATIONS))
     return Length(rounds, -(-total // rounds))
+
+
+def longer(shorter: Length, *, epochs: int, batch_size: int, num_examples: int) -> Length:
+    """A run of so many epochs in rounds as long as those of a shorter one: whatever a round is
+    given and looks at is the same in both."""
+    total = -(-epochs * num_examples // batch_size)
+    return shorter._replace(rounds=max(shorter.rounds, -(-total // shorter.steps_per_round)))
 
 
 def of_config(train: dict[str, Any], num_examples: int) -> Length:

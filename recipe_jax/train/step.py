@@ -1,6 +1,6 @@
 """One training step of one trial on one batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from recipe_jax.optim import base as optim_base
+from recipe_jax.train import starting
 from recipe_jax.types import Arrays, Experiment, PyTree
 
 
@@ -34,12 +35,15 @@ class StepRecord(NamedTuple):
     gradient: PyTree
 
 
-def make_train_step(experiment: Experiment) -> Callable[..., tuple[Moving, StepRecord]]:
+def make_train_step(
+    experiment: Experiment, frozen: Sequence[str] = ()
+) -> Callable[..., tuple[Moving, StepRecord]]:
     """The pure step (moving, batch, rate_scale, keys) -> (moving, record).
 
     keys: of the augmentation and of the model. The objective's l2 enters as its gradient,
     l2 * weights, so the reported loss stays the loss of the data. `rate_scale` and the schedule's
-    height multiply the finished update.
+    height multiply the finished update. frozen: beginnings of the names of weights that stay: their
+    gradient counts as zero, and nothing moves them, decay included.
     """
     model, objective, optimizer, schedule, augment = experiment
 
@@ -57,9 +61,14 @@ def make_train_step(experiment: Experiment) -> Callable[..., tuple[Moving, StepR
         (loss, model_state), grads = jax.value_and_grad(mean_loss, has_aux=True)(
             moving.params, moving.model_state, batch, keys.model
         )
+        if frozen:
+            stays = starting.held(moving.params, frozen)
+            grads = jax.tree.map(lambda g, held: jnp.zeros_like(g) if held else g, grads, stays)
         penalised = _penalised(grads, moving.params, objective.l2)
         updates, opt_state = optimizer.update(penalised, moving.opt_state, moving.params)
         height = schedule(moving.step) * rate_scale
+        if frozen:
+            updates = jax.tree.map(lambda u, held: jnp.zeros_like(u) if held else u, updates, stays)
         params = jax.tree.map(
             lambda w, u: w + jnp.asarray(height * u, w.dtype), moving.params, updates
         )

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from recipe_jax.report import numbers
-from recipe_jax.report.figures import Drawing, _style
+from recipe_jax.report.figures import Drawing, _style, regularise
 
 Evidence = Mapping[str, Any]
 
@@ -15,7 +15,9 @@ Evidence = Mapping[str, Any]
 def range_test(evidence: Evidence) -> list[Drawing]:
     """Loss reached by rate, with the rates it suggests and the one in use."""
     caption = "Loss after a short training at each rate"
-    drawings: list[Drawing] = [_by_rate(evidence, "rates", "losses", caption=caption)]
+    drawings: list[Drawing] = [
+        _by_rate(evidence, "rates", "losses", seeds=evidence.get("by_seed"), caption=caption)
+    ]
     if evidence.get("ramp_rates"):
         caption = "Loss while the rate is raised step by step"
         drawings.append(_by_rate(evidence, "ramp_rates", "ramp_losses", caption=caption))
@@ -75,8 +77,46 @@ def model_ladder(evidence: Evidence) -> list[Drawing]:
     return drawings
 
 
-def _by_rate(evidence: Evidence, x: str, y: str, *, caption: str) -> go.Figure:
-    """A curve over rates on a log axis, with marks; a rate that diverged is a cross at the top."""
+def gradient_norms(evidence: Evidence) -> go.Figure:
+    """Norms over the steps, and the limits at which clipping fires or would."""
+    steps = list(evidence["steps"])
+    name = "norm, median of seeds"
+    traces = _style.band(steps, evidence["norms"], name=name, colour=_style.BLUE)
+    colour = _style.RED if evidence["on"] else _style.GREY
+    for limit, share in zip(evidence["limits"], evidence["shares"]):
+        mark = f"{'clipped' if evidence['on'] else 'a clip'} at {limit:g}: {share:.0%}"
+        traces.append(_style.level(limit, steps, name=mark, colour=colour))
+    return _style.frame(
+        *traces,
+        caption="Norm of the gradient at the last step of each round, before clipping",
+        x_title="step",
+        yaxis={**_style.LOG, "showgrid": True},
+    )
+
+
+def safe_default(evidence: Evidence) -> go.Figure:
+    """Adam at 3e-4 beside what is configured."""
+    return regularise.regularisers(evidence)
+
+
+def changes(evidence: Evidence) -> go.Figure:
+    """Each named change alone."""
+    return regularise.regularisers(evidence)
+
+
+def changes_together(evidence: Evidence) -> go.Figure:
+    """One change more upon those that are kept."""
+    return regularise.regularisers(evidence)
+
+
+def batch_sizes(evidence: Evidence) -> go.Figure:
+    """Each batch size beside the configured one, at equal numbers of examples seen."""
+    return regularise.regularisers(evidence)
+
+
+def _by_rate(evidence: Evidence, x: str, y: str, *, caption: str, seeds: Any = None) -> go.Figure:
+    """A curve over rates on a log axis, with marks; a rate that diverged is a cross at the top.
+    seeds: what it is the median of, for a band from the lowest to the highest."""
     rates, losses = evidence[x], evidence[y]
     finite = [value for value in losses if value is not None]
     # How far a rate blew up says nothing, and would press the rest of the curve flat.
@@ -88,6 +128,10 @@ def _by_rate(evidence: Evidence, x: str, y: str, *, caption: str) -> go.Figure:
     if len(rates) <= 60:
         curve.update(mode="lines+markers", marker={"color": _style.BLUE, "size": 6})
     traces = [curve]
+    if seeds is not None and len(seeds) > 1:
+        # The band ends where the figure does.
+        shown = np.minimum(_style.lanes(seeds), top)
+        traces = [*_style.band(rates, shown, name="", colour=_style.BLUE)[:-1], curve]
     diverged = [rate for rate, loss in zip(rates, losses) if loss is None]
     if diverged:
         cross = {"symbol": "x", "size": 8}

@@ -89,7 +89,7 @@ def splits(evidence: Evidence) -> list[Drawing]:
 def fixed_validation(evidence: Evidence) -> markupsafe.Markup:
     """The name in full, and by which examples it can be recognised."""
     rows = [
-        ["validation", evidence["validation"]],
+        ["held out", evidence["held"]],
         ["all data, as split", evidence["data"]],
         ["first validation examples", ", ".join(map(str, evidence["first"]))],
     ]

@@ -90,6 +90,7 @@ def _slice(
     for kind, colour, symbol in (
         ("done", _style.BLUE, "circle"),
         ("stopped", _style.GREY, "circle"),
+        ("coarse", _style.GREY, "circle-open"),
         ("diverged", _style.RED, "x"),
     ):
         members = [
