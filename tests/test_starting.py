@@ -160,9 +160,10 @@ def test_a_run_that_freezes_all_it_loads_leaves_the_model_that_it_loaded(trained
     for name, array in first.items():
         if name.startswith("0."):
             np.testing.assert_array_equal(array, again[name])
-    # The look before the first step is at the model that was saved.
+    # The look before the first step is at the model that was saved; the two runs are programs of
+    # their own, which may round differently.
     best = min(told(folder / "first", "validation"))
-    assert told(folder / "again", "validation")[0] == best
+    assert told(folder / "again", "validation")[0] == pytest.approx(best, rel=1e-5)
     record = json.loads((folder / "again" / "run.json").read_text())
     assert "layers.0.norm.mean" in record["start"]["loaded"]
 
