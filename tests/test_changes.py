@@ -170,6 +170,7 @@ def test_adamw_without_decay_is_adam_and_needs_no_other_program():
     assert safe_default.planned(context_of(optim={"name": "sgd"}))[0].programs == 2
     fake, found = safe(helped({}), optim={"learning_rate": 3e-4})
     assert not fake.requests and found.status is Status.PASS
+    assert safe_default.planned(context_of(optim={"learning_rate": 3e-4})) == []
 
 
 # --- Batch sizes -----------------------------------------------------------------------------
@@ -194,8 +195,11 @@ def test_the_sizes_that_are_tried(now, count, sizes):
     )
     probes = batch_size.probes(context)
     assert sorted({each.size for each in probes}) == sizes and len(probes) == 2 * len(sizes)
-    steps = {each.part for each in batch_size.planned(context)[1:]}
-    assert steps == {now / size for size in sizes}
+    planned = batch_size.planned(context)
+    assert {each.part for each in planned[1:]} == {now / size for size in sizes}
+    seeds, looks = context.recipe.seeds, context.recipe.looks
+    assert sum(each.lanes for each in planned) == seeds * (len(probes) + 1) * bool(probes)
+    assert all(each.more == each.lanes * (2 ** (looks - 1) - 1) for each in planned)
 
 
 def test_rates_are_scaled_by_the_optimiser():

@@ -101,6 +101,16 @@ def test_next_steps_are_ranked_and_can_be_pasted():
     assert "<pre>" in drawn and "&#39;my digits.py&#39;" in drawn
 
 
+@pytest.mark.parametrize("name", ["constant", "cosine"])
+def test_a_run_that_ended_early_goes_on_unless_its_schedule_ended(name):
+    found, _ = judged(curves(0.9, 0.9, 0.7 - 0.5 * LOOKS), TEST, schedule={"name": name})
+    (step,) = (each for each in found.evidence["next"] if "epochs" in each["name"])
+    epochs = 2 * context_of().config["train"]["epochs"]
+    wanted = f"--extend={epochs}" if name == "constant" else f"--config.train.epochs={epochs}"
+    assert step["command"].endswith(wanted)
+    assert ("--workdir of this run" in step["name"]) == (name == "constant")
+
+
 def test_the_augmentation_to_try_is_one_that_keeps_labels():
     changes = [
         {"name": "mirror", "gain": 0.5, "verdict": "destroys labels", "settings": ["flip=0.5"]},

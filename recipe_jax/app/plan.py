@@ -46,7 +46,7 @@ def of_stages(stages: Sequence[Any], context: Context) -> list[Planned]:
             ).num_steps
             lanes, programs = lanes + wanted.lanes, programs + wanted.programs
             steps += int(wanted.lanes * wanted.part) * each
-            more += wanted.more * each
+            more += int(wanted.more * wanted.part) * each
         planned.append(Planned(stage.__name__.rpartition(".")[2], lanes, programs, steps, more))
     return planned
 

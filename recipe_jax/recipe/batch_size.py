@@ -59,16 +59,16 @@ def scaled_rate(rate: float, factor: float, optimiser: str) -> float:
 
 def planned(context: Context) -> list[Planned]:
     """What stands, and every size: a program each, of more steps where it is smaller."""
-    now, seeds = int(context.setting("train.batch_size")), context.recipe.seeds
-    found = probes(context)
+    now, found = int(context.setting("train.batch_size")), probes(context)
     if not found:
         return []
+    parts = [(0, 1, 1.0)] + [
+        (1, sum(each.size == size for each in found), now / size)
+        for size in sorted({each.size for each in found})
+    ]
     return [
-        Planned(seeds, context.epochs, 0),
-        *(
-            Planned(seeds * sum(each.size == size for each in found), context.epochs, 1, now / size)
-            for size in sorted({each.size for each in found})
-        ),
+        deciding.planned(context, lanes - 1, programs=programs)._replace(part=part)
+        for programs, lanes, part in parts
     ]
 
 

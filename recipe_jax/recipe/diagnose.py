@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recipe_jax.recipe import bigger, retrospect
+from recipe_jax.recipe import bigger, extending, retrospect
 from recipe_jax.recipe.base import Context, Planned, Stage
 from recipe_jax.types import Decision, Finding, Status
 
@@ -33,12 +33,13 @@ REMEDIES = {
 
 class Step(NamedTuple):
     """Something to try: why, what it is worth in the score (measured or extrapolated, more is
-    better), and the settings that do it."""
+    better), and the settings that do it; extend: or how many epochs this run should go on to."""
 
     name: str
     gain: float
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Any] = {}
     measured: bool = True
+    extend: int = 0
 
 
 def run(context: Context) -> Stage:
@@ -68,7 +69,7 @@ def run(context: Context) -> Stage:
                     "name": each.name,
                     "gain": each.gain if np.isfinite(each.gain) else None,
                     "measured": each.measured,
-                    "command": command(context, each.settings),
+                    "command": command(context, each),
                 }
                 for each in steps
             ],
@@ -153,9 +154,8 @@ def candidates(context: Context, found: Mapping[str, Any], verdict: str) -> Iter
     if verdict == "rate too low or too short":
         scores = sign * np.nanmean(np.asarray(curves["validation_score"], float), 0)
         part = max(1, round(LATE * len(scores)))
-        epochs = 2 * context.config["train"]["epochs"]
         gain = float(scores[-1] - scores[-1 - part])
-        yield Step("twice the epochs", gain, {"train.epochs": epochs}, measured=False)
+        yield _longer(context, gain)
     if verdict == "rate too high" and context.setting("optim.learning_rate") is not None:
         rate = float(f"{context.setting('optim.learning_rate') / 3:.3g}")
         # Nothing else can be judged before: it comes first.
@@ -198,11 +198,24 @@ def candidates(context: Context, found: Mapping[str, Any], verdict: str) -> Iter
         yield Step("a longer search", gain, {"search.trials": trials}, measured=False)
 
 
-def command(context: Context, settings: Mapping[str, Any]) -> str:
-    """What to paste: the run's own command with these settings, in a workdir of its own."""
+def _longer(context: Context, gain: float) -> Step:
+    """Twice the epochs: from the last state, where the schedule did not come to an end there."""
+    name = "twice the epochs"
+    if extending.ended(context, context.trial(0)):
+        epochs = 2 * context.config["train"]["epochs"]
+        return Step(name, gain, {"train.epochs": epochs}, measured=False)
+    name += " from the last state, with the --workdir of this run"
+    return Step(name, gain, measured=False, extend=2 * extending.epochs(context))
+
+
+def command(context: Context, step: Step) -> str:
+    """What to paste: the run's own command with these settings, in a workdir of its own; or what
+    makes this run go on."""
+    if step.extend:
+        return f"{context.repeated} --extend={step.extend}"
     words = [
         f"--config.{path}={value:g}" if isinstance(value, float) else f"--config.{path}={value}"
-        for path, value in settings.items()
+        for path, value in step.settings.items()
     ]
     return " ".join([context.command, *words])
 

@@ -16,8 +16,11 @@ SAME_STEP = ("adam", "adamw")
 
 def planned(context: Context) -> list[Planned]:
     """What stands, and the default: another program, or another rate in the same one."""
+    safe = _safe(context)
+    if not safe:
+        return []
     # In the same program it is the one of the ladder.
-    programs = 0 if set(_safe(context)) <= {"optim.learning_rate"} else 2
+    programs = 0 if set(safe) <= {"optim.learning_rate"} else 2
     return [deciding.planned(context, 1, programs=programs)]
 
 
