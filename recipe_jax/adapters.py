@@ -25,7 +25,8 @@ def from_nnx(
     """A model from a function that makes the module.
 
     `make` runs in `apply` too, where its Rngs hold that call's key: nnx.Dropout needs no care, and
-    what `make` closes over may be traced. The weights it draws there are unused and compiled away.
+    what `make` closes over may be traced. The weights it draws there are unused and compiled away;
+    the stream "params" gives them a key of the kind that is quickest to trace.
     `call(module, inputs, *, key, train)` replaces `module(inputs)` where a model wants the key.
     """
 
@@ -41,7 +42,8 @@ def from_nnx(
         key: jax.Array | None,
         train: bool,
     ) -> tuple[Any, PyTree]:
-        graph, fresh, passing, state, rest = _split(make(nnx.Rngs(0 if key is None else key)))
+        rngs = nnx.Rngs(0 if key is None else key, params=jax.random.key(0, impl="unsafe_rbg"))
+        graph, fresh, passing, state, rest = _split(make(rngs))
         module = nnx.merge(
             graph, _filled(fresh, params), passing, _filled(state, model_state), rest
         )

@@ -58,6 +58,20 @@ def split(
     return Static(tuple(sections), tuple(config.get("train", {}).get("hidden", ()))), numbers
 
 
+BEGINS = {"schedule": "constant", "augment": "none"}
+"""The sections that no first state depends on, and what stands for them in its program."""
+
+
+def beginning(static: Static, numbers: Mapping[str, Any]) -> tuple[Static, dict[str, Any]]:
+    """What a first state and its scores depend on: settings that differ beyond it begin alike."""
+    sections = tuple(
+        (section, BEGINS[section], ()) if section in BEGINS else (section, name, fixed)
+        for section, name, fixed in static.sections
+    )
+    kept = {k: v for k, v in numbers.items() if k.partition(".")[0] not in BEGINS}
+    return static._replace(sections=sections), kept
+
+
 def make_build(
     static: Static, spec: Spec, num_steps: int
 ) -> Callable[[Mapping[str, Any]], Experiment]:

@@ -27,6 +27,7 @@ from recipe_jax.app import groups, memory, rows
 from recipe_jax.app.groups import Curves, Group, Layout
 from recipe_jax.app.signals import Signals
 from recipe_jax.app.watched import Watched
+from recipe_jax.assembly import Static
 from recipe_jax.checkpoint import Checkpoints, Restored, flatten, unflatten
 from recipe_jax.sweep import plan, population
 from recipe_jax.train.evaluate import cut
@@ -91,6 +92,15 @@ class Trained(NamedTuple):
     states: PyTree
 
 
+class Sized(NamedTuple):
+    """What follows from the static half of a setting alone: the model, the shapes of its weights
+    and of its state, and the cost of a batch's forward pass."""
+
+    model: Model
+    weights: PyTree
+    cost: plan.Cost
+
+
 class Programs(NamedTuple):
     """A group's mesh and its compiled programs (futures): the start, and a round of training."""
 
@@ -128,6 +138,8 @@ class Lanes:
         # Compiling leaves the interpreter free, so the programs of a request compile side by side.
         self._compilers = futures.ThreadPoolExecutor(max_workers=os.cpu_count())
         self._compiled: dict[Any, futures.Future[Any]] = {}
+        self._lowered: dict[Any, futures.Future[Any]] = {}
+        self._sized: dict[tuple[Static, int], Sized] = {}
         self._data: dict[tuple[int, bool], Data] = {}
         self._known: dict[str, Ready] = {}
         self._states: dict[str, PyTree] = {}
@@ -176,7 +188,8 @@ class Lanes:
         for ready in reversed(pieces):
             trained = self._run(ready, log=False, before=trained)
         assert trained is not None, "a result of a request has a place"
-        return groups.result(ready.group, 0, trained.arrays, self._like(ready), ready.name)
+        like = self._size(ready.build, ready.group).weights
+        return groups.result(ready.group, 0, trained.arrays, like, ready.name)
 
     def _prepare(self, stage: str, label: str, request: Trials, group: Group) -> Ready:
         """What is stored of a group; where it is not finished, its programs begin to compile."""
@@ -237,7 +250,7 @@ class Lanes:
                     self._saved_at = time.monotonic()
         per_round = group.kind.length.steps_per_round
         self.lane_steps += (ready.until - ready.first) * per_round * len(group.trials)
-        like = self._like(ready)
+        like = self._size(ready.build, group).weights
         return [
             groups.result(group, lane, arrays, like, ready.name)
             for lane in range(len(group.trials))
@@ -356,7 +369,7 @@ class Lanes:
         }
         if ready.keep:
             kept = best if ready.keep == "best" else final
-            model_state = _model(ready.build, group).kept(kept.model_state)
+            model_state = self._size(ready.build, group).model.kept(kept.model_state)
             tree["weights"] = (kept.params, model_state)
         trained = Trained(flatten(tree), final)
         if log:
@@ -405,7 +418,7 @@ class Lanes:
             )
             return population.to_waves(states, width=width, mesh=mesh), measured
         start, data = self._programs(ready).start.result(), self._device_data(ready)
-        begun = [start(wave, data) for wave in waves]
+        begun = [start(_beginning(wave), data) for wave in waves]
         curves = Curves.begun(population.from_waves([record for _, record in begun], num_lanes))
         if log:
             self._log(ready, curves, first=0)
@@ -470,9 +483,8 @@ class Lanes:
     def _layout(self, build: Any, group: Group, pauses: Sequence[int]) -> Layout:
         """From the cost of a forward pass and the number of lanes; `sweep.block` sets the width.
         Between two pauses lie whole calls."""
-        kind, spec, most = group.kind, self.task.spec, group.kind.length.rounds
-        batch = jax.ShapeDtypeStruct((kind.batch_size, *spec.input_shape), spec.input_dtype)
-        cost = plan.model_cost(_model(build, group), batch)
+        kind, most = group.kind, group.kind.length.rounds
+        cost = self._size(build, group).cost
         width = self.config["sweep"]["block"] or plan.block_width(
             cost, num_lanes=len(group.trials), platform=jax.default_backend()
         )
@@ -490,7 +502,7 @@ class Lanes:
         kind, width, length = group.kind, layout.width, group.kind.length
         mesh = population.mesh_for(ready.spread, width)
         place = (kind.sampling, kind.watch, width, mesh.devices.size)
-        carries = _model(build, group).begin is not None
+        carries = self._size(build, group).model.begin is not None
         data = population.abstract(self._device_data(ready), mesh, population.WHOLE)
         lanes = population.abstract(
             population.to_waves(self._host_lanes(group.part(slice(1))), width=width, mesh=mesh)[0],
@@ -498,8 +510,9 @@ class Lanes:
         )
         seed = self.config["seed"]
         loaded = self.start if kind.start else None
+        begins, _ = assembly.beginning(kind.static, {})
         first = make_start(
-            build,
+            assembly.make_build(begins, self.task.spec, 1),
             seed=seed,
             loaded=loaded.arrays if loaded else {},
             batch_size=kind.batch_size if carries else None,
@@ -507,11 +520,15 @@ class Lanes:
             watch=kind.watch,
         )
         start = population.spread(first, lane_arguments=1, width=width, mesh=mesh)
-        begin_key = (kind.static, kind.batch_size if carries else None, kind.start, *place)
+        begin_key = (begins, kind.batch_size if carries else None, kind.start, *place)
         if begin_key not in self._compiled:
+            lowering = self._compilers.submit(lambda: start.lower(_beginning(lanes), data))
+            self._lowered[begin_key] = lowering
             self._compiled[begin_key] = self._compilers.submit(
-                lambda: start.lower(lanes, data).compile(START_OPTIONS)
+                lambda: lowering.result().compile(START_OPTIONS)
             )
+        # What another process of these lanes compiled has no lowering here; both know the shapes.
+        lowered = self._lowered.get(begin_key, self._compiled[begin_key])
         if not length.rounds:
             return Programs(mesh, self._compiled[begin_key], None)
         round_key = (kind.static, kind.batch_size, length.steps_per_round, kind.patience)
@@ -542,15 +559,24 @@ class Lanes:
             )
 
             def compile_round() -> Any:
-                states = population.abstract(jax.eval_shape(start, lanes, data)[0], mesh)
+                states = population.abstract(lowered.result().out_info[0], mesh)
                 return advance.lower(lanes, states, data).compile()
 
             self._compiled[round_key] = self._compilers.submit(compile_round)
         return Programs(mesh, self._compiled[begin_key], self._compiled[round_key])
 
-    def _like(self, ready: Ready) -> Any:
-        """The shapes of the weights and the model state."""
-        return _weights_like(_model(ready.build, ready.group))
+    def _size(self, build: Any, group: Group) -> Sized:
+        """Traced once for each static half and size of batch."""
+        key, spec = (group.kind.static, group.kind.batch_size), self.task.spec
+        if key not in self._sized:
+            numbers = {name: jnp.float32(value) for name, value in group.numbers[0].items()}
+            model = build(numbers).model
+            batch = jax.ShapeDtypeStruct(
+                (group.kind.batch_size, *spec.input_shape), spec.input_dtype
+            )
+            weights = jax.eval_shape(model.init, jax.random.key(0))
+            self._sized[key] = Sized(model, weights, plan.model_cost(model, batch))
+        return self._sized[key]
 
     def _states_like(self, ready: Ready) -> Any:
         """The shapes of all states, (lanes, ...)."""
@@ -564,7 +590,7 @@ class Lanes:
 
     def _device_data(self, ready: Ready) -> Data:
         mesh = population.mesh_for(ready.spread, ready.layout.width)
-        carries = _model(ready.build, ready.group).begin is not None
+        carries = self._size(ready.build, ready.group).model.begin is not None
         key = (mesh.devices.size, carries)
         if key not in self._data:
             train, validation = self.task.train.arrays, self.task.validation.arrays
@@ -574,13 +600,9 @@ class Lanes:
         return self._data[key]
 
 
-def _model(build: Any, group: Group) -> Model:
-    return build({name: jnp.float32(value) for name, value in group.numbers[0].items()}).model
-
-
-def _weights_like(model: Model) -> Any:
-    """The shapes of weights and model state."""
-    return jax.eval_shape(model.init, jax.random.key(0))
+def _beginning(wave: Lane) -> Lane:
+    """The lanes, with what their first states depend on."""
+    return wave._replace(numbers=assembly.beginning(Static(()), wave.numbers)[1])
 
 
 def _tree(curves: Curves) -> dict[str, Any]:

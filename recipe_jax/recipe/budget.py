@@ -15,7 +15,7 @@ NAMES = ("smallest", "small", "medium", "large")
 """The rungs; the first is for a budget in seconds alone."""
 # Three seeds at least: an interval over fewer says nothing.
 SEEDS, LOOKS = (3, 3, 4, 8), (1, 1, 2, 3)
-MEMBERS, CANDIDATES, FOLDS, SNAPSHOTS = (2, 4, 8, 16), (2, 4, 6, 8), (2, 3, 5, 5), (0, 3, 5, 5)
+MEMBERS, CANDIDATES, FOLDS, SNAPSHOTS = (2, 4, 8, 16), (2, 4, 6, 8), (2, 3, 5, 5), (0, 0, 5, 5)
 # Of train.epochs, and of the search's own number.
 PROBES, TRIALS = (0.25, 0.5, 1.0, 1.0), (0.125, 0.5, 1.0, 4.0)
 LADDERS: dict[str, tuple[float, ...]] = {
