@@ -32,10 +32,12 @@ def _orthogonal(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any = jnp.fl
     batch share a pool of threads, and wait for each other for ever where two devices ask at once
     (jaxlib 0.10.2)."""
 
+    kind = jax.random.key_impl(key)
+
     @jax.custom_batching.sequential_vmap
     def draw(bits: Array) -> Array:
         drawn = jax.nn.initializers.orthogonal()
-        return drawn(jax.random.wrap_key_data(bits), shape, dtype)
+        return drawn(jax.random.wrap_key_data(bits, impl=kind), shape, dtype)
 
     return draw(jax.random.key_data(key))
 
