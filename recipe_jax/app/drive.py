@@ -48,7 +48,7 @@ from recipe_jax.types import (
 DONE, GATE_CLOSED = 0, 1
 KINDS = ("classification", "regression", "next_token")
 """Objectives that are named as the kind of task they are for."""
-TRAIN_OF_A_TRIAL = ("batch_size", "hidden")
+TRAIN_OF_A_TRIAL = ("batch_size", "hidden", "resolution")
 """Keys of section train that a search or a change may set."""
 # What every finished run leaves behind, besides its record and perhaps a model.
 WRITTEN = (
