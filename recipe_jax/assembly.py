@@ -138,8 +138,9 @@ def _shrinking(model: Model, spec: Spec, resolution: float) -> Model:
         return model
 
     def apply(params: PyTree, model_state: PyTree, inputs: Any, **others: Any) -> Any:
-        smaller = jax.image.resize(inputs, (len(inputs), *sides), "linear", antialias=True)
-        return model.apply(params, model_state, smaller, **others)
+        # One by one: the size of a batch may be a symbol, in a program that is exported.
+        smaller = jax.vmap(lambda image: jax.image.resize(image, sides, "linear", antialias=True))
+        return model.apply(params, model_state, smaller(inputs), **others)
 
     return model._replace(apply=apply)
 
