@@ -51,13 +51,20 @@ def build_report(workdir: pathlib.Path) -> pathlib.Path:
     return workdir / "report.html"
 
 
-def render(told: Mapping[str, Any]) -> str:
-    """The page as text."""
-    canvas = Canvas()
+def render(
+    told: Mapping[str, Any], canvas: "Canvas | None" = None, live: Mapping[str, str] | None = None
+) -> str:
+    """The page as text.
+
+    canvas: where its figures are collected; live: the style and the script of a page that follows
+    its run (report/live.py).
+    """
+    canvas = canvas or Canvas()
     stages = [_stage(stage, told, canvas) for stage in told["stages"]]
     by_anchor = {finding["anchor"]: finding for stage in stages for finding in stage["findings"]}
     score = told["verdict"]["score"]
     verdict = canvas.place(figures.draw("test_score", score)) if score else ""
+    texts = scripts(canvas, before=[live["script"]] if live else [])
     return template("page.html").render(
         told=told,
         stages=stages,
@@ -68,7 +75,9 @@ def render(told: Mapping[str, Any]) -> str:
         overridden=set(told["overrides"]),
         run=told["run"],
         css=style(),
-        **scripts(canvas),
+        live={name: markupsafe.Markup(text) for name, text in live.items()} if live else None,
+        policy=policy(texts["hashes"], connects=live is not None),
+        **texts,
     )
 
 
@@ -93,10 +102,20 @@ def style() -> markupsafe.Markup:
     ).format(light=_variables(COLOURS), dark=dark, css=markupsafe.Markup(text("page.css")))
 
 
-def scripts(canvas: "Canvas") -> dict[str, Any]:
+def policy(hashes: str, *, connects: bool = False) -> str:
+    """The Content-Security-Policy of the page: its own scripts and no other, and nothing from
+    elsewhere; connects: it may ask who served it."""
+    more = "; connect-src 'self'" if connects else ""
+    return (
+        f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {hashes}{more}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def scripts(canvas: "Canvas", *, before: Sequence[str] = ()) -> dict[str, Any]:
     """What a template with figures needs: the scripts that draw them, the scripts' names for its
-    policy, and the figures as data."""
-    texts = [plotly.offline.get_plotlyjs(), text("page.js")]
+    policy, and the figures as data; before: scripts that see the page before it is drawn."""
+    texts = [plotly.offline.get_plotlyjs(), *before, text("page.js")]
     return {
         "scripts": [markupsafe.Markup(text) for text in texts],
         "hashes": " ".join(digest(text) for text in texts),
@@ -110,10 +129,13 @@ def small_evidence(evidence: Mapping[str, Any]) -> markupsafe.Markup:
 
 
 class Canvas:
-    """Collects plotly figures, to be drawn by the page's script, and leaves a place for each."""
+    """Collects plotly figures, to be drawn by the page's script, and leaves a place for each.
+
+    A figure is named after its content: a part of a page changes only where what it shows does.
+    """
 
     def __init__(self):
-        self.figures: list[Any] = []
+        self.figures: dict[str, Any] = {}
 
     def place(self, drawings: Sequence[figures.Drawing] | None) -> markupsafe.Markup:
         """Drawings side by side where there is room."""
@@ -129,12 +151,14 @@ class Canvas:
             return markupsafe.Markup('<div class="drawing">{}</div>').format(drawing)
         figure = drawing.to_plotly_json()
         caption = figure["layout"].pop("meta", {}).get("caption", "")
-        self.figures.append({"data": figure["data"], "layout": figure["layout"]})
+        shown = {"data": figure["data"], "layout": figure["layout"]}
+        name = hashlib.sha256(writers.to_json(shown).encode()).hexdigest()[:16]
+        self.figures[name] = shown
         return markupsafe.Markup(
             '<figure class="drawing"><figcaption>{}</figcaption>'
             '<div class="plot" role="img" aria-label="{}" data-figure="{}" style="height:{}px">'
             "</div></figure>"
-        ).format(caption, caption, len(self.figures) - 1, int(figure["layout"]["height"]))
+        ).format(caption, caption, name, int(figure["layout"]["height"]))
 
 
 def _stage(stage: Mapping[str, Any], told: Mapping[str, Any], canvas: Canvas) -> dict[str, Any]:
