@@ -135,7 +135,7 @@ def execute(
         return place.record["exit_code"]
     console.header(f"experiments.{what}" + (" (going on)" if place.resumed else ""), lines)
     try:
-        with beside(place.path) if beside else contextlib.nullcontext():
+        with contextlib.nullcontext() if beside is None else beside(place.path):
             run = _Run(place, context, console, varied=varied, start=start)
             exit_code = run.carry_out(stages, context)
     except OSError as error:
@@ -339,6 +339,7 @@ class _Run:
                 continue
             told, stage_began = record["stages"][number], time.monotonic()
             told["state"] = "running"
+            self.place.save()
             steps = record["plan"]["stages"][number]["lane_steps"]
             self.console.stage(told["name"], told["expects"], lane_steps=steps)
             decision, found = self._drive(stage, told["name"], context)

@@ -94,7 +94,7 @@ class Watched:
                 # A page that is there is better than one without the file; it is tried again.
                 told = None if self._page else content.collect(self.workdir, lenient=True)
             if told is not None:
-                self._page = live.draw(told)
+                self._page = live.draw(told, self._page)
             took = self.clock() - began
             self._next = self.clock() + max(LEAST_SECONDS, took * (1 / self.share - 1))
         assert self._page is not None, "the first page is drawn at once"

@@ -28,11 +28,11 @@ class Part(NamedTuple):
 
 
 class Page(NamedTuple):
-    """The page as text, its parts in order by their id, and its figures by name."""
+    """The page as text, its parts in order by their id, and what is drawn in them."""
 
     text: str
     parts: Mapping[str, Part]
-    figures: Mapping[str, Any]
+    canvas: page.Canvas
 
     @property
     def version(self) -> str:
@@ -55,11 +55,14 @@ class Progress(NamedTuple):
     best: tuple[str, float] | None = None
 
 
-def draw(told: Mapping[str, Any]) -> Page:
-    """The report's page with a line about what runs now, and a script that follows the run."""
-    canvas = page.Canvas()
+def draw(told: Mapping[str, Any], before: Page | None = None) -> Page:
+    """The report's page with a line about what runs now, and a script that follows the run.
+
+    before: the page until now; what has not changed is not drawn again.
+    """
+    canvas = page.Canvas(before.canvas if before else None)
     text = page.render(told, canvas, {"style": _style(), "script": _script()})
-    return Page(text, parts(text), canvas.figures)
+    return Page(text, parts(text), canvas)
 
 
 def parts(text: str) -> dict[str, Part]:
@@ -80,7 +83,7 @@ def changes(shown: Page, have: Collection[str]) -> dict[str, Any]:
             {"name": name, "digest": part.digest} | ({"html": part.html} if name in new else {})
             for name, part in shown.parts.items()
         ],
-        "figures": {name: shown.figures[name] for name in sorted(named)},
+        "figures": {name: shown.canvas.figures[name] for name in sorted(named)},
     }
 
 
@@ -163,13 +166,11 @@ def _planned(run: Mapping[str, Any], place: int) -> int:
 
 
 def _better(best: tuple[str, float] | None, row: Mapping[str, Any]) -> tuple[str, float] | None:
-    """The better of a score and that of a row."""
-    for metric, better in DECIDING.items():
+    """The better of a score and that of a row, by the metric that was met first."""
+    for metric in DECIDING if best is None else best[:1]:
         value = row.get(metric)
         if isinstance(value, int | float) and math.isfinite(value):
-            if best is None or best[0] != metric:
-                return metric, value
-            return metric, better(best[1], value)
+            return metric, value if best is None else DECIDING[metric](best[1], value)
     return best
 
 

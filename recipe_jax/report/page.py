@@ -1,9 +1,10 @@
 """Workdir -> report.html, one file that opens offline, and report.json, the same for machines."""
 
 import base64
+import functools
 import hashlib
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -81,6 +82,7 @@ def render(
     )
 
 
+@functools.cache
 def template(name: str) -> jinja2.Template:
     """A template of this folder."""
     environment = jinja2.Environment(
@@ -132,10 +134,28 @@ class Canvas:
     """Collects plotly figures, to be drawn by the page's script, and leaves a place for each.
 
     A figure is named after its content: a part of a page changes only where what it shows does.
+
+    before: a canvas from which drawings of the same content are taken over.
     """
 
-    def __init__(self):
+    def __init__(self, before: "Canvas | None" = None):
         self.figures: dict[str, Any] = {}
+        self._known: dict[str, tuple[markupsafe.Markup, dict[str, Any]]] = {}
+        self._before = before._known if before else {}
+
+    def draw(
+        self, content: Any, drawer: Callable[[], Sequence[figures.Drawing] | None]
+    ) -> markupsafe.Markup:
+        """A place for what `drawer` makes of this content, nothing if it makes nothing."""
+        name = _name(content)
+        if name in self._before:
+            shown, drawn = self._before[name]
+        else:
+            alone = Canvas()
+            shown, drawn = alone.place(drawer()), alone.figures
+        self._known[name] = shown, drawn
+        self.figures |= drawn
+        return shown
 
     def place(self, drawings: Sequence[figures.Drawing] | None) -> markupsafe.Markup:
         """Drawings side by side where there is room."""
@@ -152,7 +172,7 @@ class Canvas:
         figure = drawing.to_plotly_json()
         caption = figure["layout"].pop("meta", {}).get("caption", "")
         shown = {"data": figure["data"], "layout": figure["layout"]}
-        name = hashlib.sha256(writers.to_json(shown).encode()).hexdigest()[:16]
+        name = _name(shown)
         self.figures[name] = shown
         return markupsafe.Markup(
             '<figure class="drawing"><figcaption>{}</figcaption>'
@@ -167,16 +187,17 @@ def _stage(stage: Mapping[str, Any], told: Mapping[str, Any], canvas: Canvas) ->
     return {
         **stage,
         "findings": [_finding(finding, canvas) for finding in stage["findings"]],
-        "runs": canvas.place(_runs.runs(curves)),
+        "runs": canvas.draw(["curves", curves], lambda: _runs.runs(curves)),
     }
 
 
 def _finding(finding: Mapping[str, Any], canvas: Canvas) -> dict[str, Any]:
     """A finding with its drawing, or a small table where nobody drew its evidence."""
-    drawings = figures.draw(finding["check"], finding["evidence"])
-    shown = canvas.place(drawings) if drawings else _small_table(finding["evidence"])
+    check, evidence = finding["check"], finding["evidence"]
+    drawn = canvas.draw([check, evidence], lambda: figures.draw(check, evidence))
+    shown = drawn or _small_table(evidence)
     bad = finding["status"] in ("FAIL", "WARN")
-    return {**finding, "shown": shown, "open": bad or finding["check"] in OPEN_CHECKS}
+    return {**finding, "shown": shown, "open": bad or check in OPEN_CHECKS}
 
 
 def _small_table(evidence: Mapping[str, Any]) -> markupsafe.Markup:
@@ -220,6 +241,11 @@ def _flat(config: Mapping[str, Any], front: str = "") -> list[tuple[str, Any]]:
         else:
             pairs.append((f"{front}{name}", value))
     return pairs
+
+
+def _name(content: Any) -> str:
+    """Sixteen letters that tell contents apart."""
+    return hashlib.sha256(writers.to_json(content).encode()).hexdigest()[:16]
 
 
 def _variables(colours: Mapping[str, str]) -> markupsafe.Markup:
