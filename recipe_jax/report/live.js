@@ -45,23 +45,17 @@
     return live;
   };
 
-  const kind = (node) => (node.nodeType === Node.ELEMENT_NODE ? `${node.localName}.${node.className}` : node.nodeName);
+  const kind = (node) => (node.nodeType === Node.ELEMENT_NODE ? `${node.localName}#${node.id || `.${node.className}`}` : node.nodeName);
 
-  // Children belong together by their id; without one, the next of the same kind.
+  // Children belong together by their id; without one, as the first, second, ... of their kind.
   const patchChildren = (live, before, after) => {
-    const known = [...before.childNodes].map((node, place) => ({ node, live: live.childNodes[place] }));
-    const byId = new Map(known.filter(({ node }) => node.id).map((pair) => [pair.node.id, pair]));
-    const unnamed = known.filter(({ node }) => !node.id);
+    const known = new Map();
+    [...before.childNodes].forEach((node, place) => {
+      const same = known.get(kind(node)) ?? [];
+      known.set(kind(node), [...same, { node, live: live.childNodes[place] }]);
+    });
     const wanted = [...after.childNodes].map((node) => {
-      let pair;
-      if (node.id) {
-        pair = byId.get(node.id);
-        byId.delete(node.id);
-        if (pair && pair.node.localName !== node.localName) pair = undefined;
-      } else {
-        const place = unnamed.findIndex((other) => kind(other.node) === kind(node));
-        if (place >= 0) pair = unnamed.splice(0, place + 1).at(-1);
-      }
+      const pair = known.get(kind(node))?.shift();
       return pair ? patched(pair.live, pair.node, node) : document.importNode(node, true);
     });
     const kept = new Set(wanted);
@@ -145,13 +139,13 @@
     const status = line.firstElementChild;
     if (status.textContent !== state) status.textContent = state;
     line.className = `live ${look}`;
-    line.replaceChildren(status, ...words.map((word) => {
+    line.replaceChildren(status, ...words.flatMap((word) => {
       const box = document.createElement("span");
       [box.className, box.textContent] = ["word", word];
-      return box;
+      return [" ", box];
     }));
   };
-  const changed = () => (changedAt === null ? [] : [`last change ${ago((performance.now() - changedAt) / 1000)} ago`]);
+  const changed = () => (changedAt === null ? [] : [`changed ${ago((performance.now() - changedAt) / 1000)} ago`]);
 
   // --- Asking --------------------------------------------------------------------------------
 

@@ -135,7 +135,7 @@ def now(run: Mapping[str, Any], progress: Progress, quiet_seconds: float) -> dic
         return {"ended": False, "state": "Running", "words": ["getting ready"]}
     place = going[-1]
     name = stages[place]["name"]
-    words = [f"{name}, stage {place + 1} of {len(stages)}"]
+    words = [f"{name} ({place + 1} of {len(stages)})"]
     if progress.stage == name:
         words += _training(progress, _planned(run, place))
     state = "Running" if quiet_seconds < QUIET_SECONDS else "Quiet: at something long, or stopped"
@@ -144,20 +144,17 @@ def now(run: Mapping[str, Any], progress: Progress, quiet_seconds: float) -> dic
 
 def _training(progress: Progress, planned: int) -> list[str]:
     """The request, its lanes, and the best score of the stage."""
-    count, done = len(progress.training), len(progress.before)
+    training, done = len(progress.training), len(progress.before)
     words = [progress.request] if progress.request else []
-    words.append(f"{_lanes(count)} at epoch {numbers.sensible(float(progress.epoch), 3)}")
     # A plan cannot know what open comparisons add.
-    among = f" of {planned} planned" if done + count <= planned else ""
-    words.append(f"{_lanes(done)} done{among}")
+    among = f" of {numbers.sensible(planned)}" if done + training <= planned else ""
+    words.append(f"{numbers.sensible(done)}{among} lane{'s' * (among != '' or done != 1)} done")
+    epoch = numbers.sensible(float(progress.epoch), 3)
+    words.append(f"{numbers.sensible(training)} at epoch {epoch}")
     if progress.best is not None:
         metric, value = progress.best
         words.append(f"best validation {metric} {numbers.sensible(value)}")
     return words
-
-
-def _lanes(count: int) -> str:
-    return f"{numbers.sensible(count)} lane{'s' * (count != 1)}"
 
 
 def _planned(run: Mapping[str, Any], place: int) -> int:

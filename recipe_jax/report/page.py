@@ -64,7 +64,7 @@ def render(
     stages = [_stage(stage, told, canvas) for stage in told["stages"]]
     by_anchor = {finding["anchor"]: finding for stage in stages for finding in stage["findings"]}
     score = told["verdict"]["score"]
-    verdict = canvas.place(figures.draw("test_score", score)) if score else ""
+    verdict = _drawn("test_score", score, canvas) if score else ""
     texts = scripts(canvas, before=[live["script"]] if live else [])
     return template("page.html").render(
         told=told,
@@ -194,10 +194,14 @@ def _stage(stage: Mapping[str, Any], told: Mapping[str, Any], canvas: Canvas) ->
 def _finding(finding: Mapping[str, Any], canvas: Canvas) -> dict[str, Any]:
     """A finding with its drawing, or a small table where nobody drew its evidence."""
     check, evidence = finding["check"], finding["evidence"]
-    drawn = canvas.draw([check, evidence], lambda: figures.draw(check, evidence))
-    shown = drawn or _small_table(evidence)
+    shown = _drawn(check, evidence, canvas) or _small_table(evidence)
     bad = finding["status"] in ("FAIL", "WARN")
     return {**finding, "shown": shown, "open": bad or check in OPEN_CHECKS}
+
+
+def _drawn(check: str, evidence: Mapping[str, Any], canvas: Canvas) -> markupsafe.Markup:
+    """What a check found as a drawing, where somebody drew it."""
+    return canvas.draw([check, evidence], lambda: figures.draw(check, evidence))
 
 
 def _small_table(evidence: Mapping[str, Any]) -> markupsafe.Markup:
