@@ -1,6 +1,7 @@
 """The page that follows a run: its parts, what has changed in them, its server, and the run."""
 
 import _thread
+import contextlib
 import functools
 import html
 import http.client
@@ -537,6 +538,12 @@ def test_help_names_the_flags(capsys):
 # --- In the process of a run -----------------------------------------------------------------
 
 
+def ask(address, have=""):
+    """The state, as the page's script asks for it."""
+    with urllib.request.urlopen(f"{address}state?have={have}", timeout=20) as response:
+        return json.loads(response.read())
+
+
 def tell(context, seen=lambda: None):
     """A stage that trains nothing."""
     seen()
@@ -569,10 +576,6 @@ def carry_out(folder, stage, **fields):
 def test_it_is_served_while_the_run_goes_and_a_reader_learns_how_it_ended(tmp_path, capsys):
     states, threads = [], []
 
-    def ask(address, have=""):
-        with urllib.request.urlopen(f"{address}state?have={have}", timeout=20) as response:
-            return json.loads(response.read())
-
     def seen():
         address = address_in(capsys)
         states.append(ask(address))
@@ -583,8 +586,6 @@ def test_it_is_served_while_the_run_goes_and_a_reader_learns_how_it_ended(tmp_pa
 
         threads.append(threading.Thread(target=follow))
         threads[0].start()
-        states.append(address)
-        states.pop()
 
     beside = functools.partial(watch.beside, console=Console())
     assert carry_out(tmp_path / "w", light(seen), beside=beside) == 0
@@ -619,26 +620,38 @@ def without_times(value):
 
 def test_a_run_leaves_the_same_bytes_whether_it_is_watched_or_not(tmp_path, monkeypatch, capsys):
     (tmp_path / "tiny.json").write_text(json.dumps(TINY))
-    left = []
+    left, polled = [], []
+
+    def look():
+        address = address_in(capsys)
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            while True:
+                polled.append(ask(address)["state"])
+
     for name, words in (("plain", []), ("watched", ["--watch"])):
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
-        code = commands.train(["train", "--config=../tiny.json", "--workdir=w", *words])
-        assert code in (0, 1)
-        assert ("http://127.0.0.1" in capsys.readouterr().out) == bool(words)
+        reader = threading.Thread(target=look)
+        if words:
+            reader.start()
+        assert commands.train(["train", "--config=../tiny.json", "--workdir=w", *words]) in (0, 1)
+        if words:
+            reader.join(10)
+        else:
+            assert "http://" not in capsys.readouterr().out
+        # Orbax and TensorBoard give their files random names.
+        folders = sorted(p.name for p in pathlib.Path("w/checkpoints").iterdir())
         files = {
             str(p.relative_to("w")): p.read_bytes()
             for p in sorted(pathlib.Path("w").rglob("*"))
-            if not {"tensorboard", "arrays"} & {*p.parts}  # they have random names
-            and p.is_file()
-            and not p.name.startswith("_")
+            if p.is_file() and not {"checkpoints", "tensorboard"} & {*p.parts}
         }
-        run = without_times(json.loads(files.pop("run.json")))
-        for shown in ("report.html", "report.json"):
-            files.pop(shown)  # they tell the seconds of run.json
-        left.append((run, files))
-    (run, files), (watched_run, watched_files) = left
-    assert run == watched_run and run["command"][-1] == "--workdir=w"
-    assert {"model/weights.npz", "metrics.jsonl"} <= files.keys()
-    assert files.keys() == watched_files.keys()
-    assert [name for name in files if files[name] != watched_files[name]] == []
+        told = [without_times(json.loads(files.pop(f"{each}.json"))) for each in ("run", "report")]
+        assert told[1].pop("workdir").endswith(f"{name}/w")
+        files.pop("report.html")  # it tells the seconds of run.json
+        left.append((told, folders, files))
+    assert polled and polled[-1] == "The run has ended"
+    assert left[0] == left[1]
+    told, folders, files = left[0]
+    assert told[0]["command"][-1] == "--workdir=w" and folders
+    assert {"model/weights.npz", "metrics.jsonl", "trials.csv"} <= files.keys()
