@@ -64,6 +64,22 @@ def test_every_batch_has_even_shares_of_the_classes_that_are_there():
     assert len(orders) > 20
 
 
+def test_classes_of_one_size_have_orders_of_their_own():
+    found = balanced.chunk_rows(
+        key(),
+        0,
+        num_steps=50,
+        batch_size=2,
+        rows=jnp.arange(100, dtype=jnp.int32),
+        targets=jnp.repeat(jnp.arange(2), 50),
+        classes=2,
+        limit=100,
+    )
+    first, second = np.sort(np.asarray(found), axis=1).T
+    assert sorted(first) == list(range(50)) and sorted(second) == list(range(50, 100))
+    assert (second - first != 50).mean() > 0.8
+
+
 def test_a_class_goes_through_its_examples_before_one_comes_again():
     rows = drawn(steps=70).ravel()
     for label, count in ((0, 20), (1, 7), (3, 3)):

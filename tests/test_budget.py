@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import types
 
 import numpy as np
 import pytest
@@ -209,6 +210,24 @@ def test_a_resume_keeps_what_was_found_on_a_machine_that_is_slower_now(tmp_path,
     assert sweep(place, "--overwrite") == 0
     anew = json.loads((place / "run.json").read_text())["plan"]["budget"]
     assert anew["step_seconds"] == 0.1 and anew["decided"]["search.trials"] < count
+
+
+def test_other_seconds_are_timed_anew(tmp_path):
+    found = budgeting.Spent(Budget("90 seconds", {"recipe.seeds": 4}), {"budget_seconds": 90})
+    (tmp_path / "run.json").write_text(json.dumps({"plan": {"budget": found.as_data()}}))
+    assert budgeting._recorded(tmp_path, 90) == found
+    assert budgeting._recorded(tmp_path, 91) is None
+    assert budgeting._recorded(tmp_path / "none", 90) is None
+
+
+def test_what_is_told_of_a_budget_is_what_the_stages_use():
+    config = completed()
+    spent = budgeting.Spent(budget.named(config))
+    (recipe,) = budgeting.told(spent, config, STAGES)
+    assert "seeds" in recipe and "trials 64" in recipe
+    searching = types.SimpleNamespace(SEARCHES=True)
+    assert budgeting.told(spent, config, [searching]) == ["budget    medium: trials 64"]
+    assert budgeting.told(spent, config, [types.SimpleNamespace()]) == []
 
 
 def test_a_budget_that_is_too_short_leaves_nothing_behind(tmp_path, monkeypatch):

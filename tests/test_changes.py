@@ -121,6 +121,9 @@ def test_what_stands_already_is_no_change():
     changes = ("model.depth=1", "model.depth=2", "model.width=16 model.depth=1")
     context = context_of(recipe={"changes": changes})
     assert [each.name for each in ablation.changes_of(context)] == ["model.depth=2"]
+    # One part of it is new.
+    context = context_of(recipe={"changes": ("model.depth=1 model.width=32",)})
+    assert len(ablation.changes_of(context)) == 1
 
 
 def test_settings_of_another_plugin_do_not_follow_into_a_change():

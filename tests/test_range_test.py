@@ -52,6 +52,16 @@ def test_the_suggestions_of_the_range_test_by_hand():
     assert range_test.examine(ends(losses), 1e-3)[0] == rate
 
 
+def test_a_dip_before_the_loss_falls_is_no_blow_up():
+    losses = np.ones(29)
+    losses[5] = 0.98  # of which the next rate keeps nothing
+    losses[12:20], losses[20:] = 0.4, 2.0
+    found = range_test.suggested(losses, 1.0)
+    assert found is not None and found.bounded
+    assert found.lowest == range_test.RATES[12]
+    assert found.tenth == pytest.approx(range_test.RATES[19] / 10)
+
+
 @pytest.mark.parametrize(
     "losses", [np.ones(29), np.linspace(1.0, 3.0, 29), np.full(29, np.nan), np.full(29, 0.9995)]
 )

@@ -164,4 +164,6 @@ def test_a_diverged_run_is_told():
     fine = result_of(Trial(), request=request)._replace(watched=ends)
     bad = result_of(Trial(), request=request, status="diverged")._replace(watched=ends * np.nan)
     found = watching.examine(context, [[bad, bad], [fine, fine]])
+    per_epoch = len(context.task.train.targets) / context.config["train"]["batch_size"]
+    assert found.evidence["epochs"][-1] == pytest.approx(fine.steps[-1] / per_epoch)
     assert found.status is Status.WARN and "diverges" in found.summary

@@ -1,6 +1,8 @@
 // Keys that answer, a search among many classes, and how long an answer took.
 (() => {
   "use strict";
+  // The second half of a double press lands on the next page: nobody looks at an example so quickly.
+  const LEAST_SECONDS = 0.4;
   const form = document.querySelector("form");
   const buttons = [...form.querySelectorAll(".choices button")];
   const search = document.getElementById("search");
@@ -8,9 +10,10 @@
   let sent = false;
 
   form.addEventListener("submit", (event) => {
-    if (sent) return event.preventDefault();
+    const spent = (performance.now() - shown) / 1000;
+    if (sent || spent < LEAST_SECONDS) return event.preventDefault();
     sent = true;
-    form.elements.spent_seconds.value = ((performance.now() - shown) / 1000).toFixed(2);
+    form.elements.spent_seconds.value = spent.toFixed(2);
   });
 
   addEventListener("keydown", (event) => {
