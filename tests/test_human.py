@@ -394,7 +394,8 @@ document.body.dataset.said = JSON.stringify(said);
 @pytest.mark.skipif(BROWSER is None, reason="no browser is installed")
 def test_a_double_press_answers_one_example_in_a_browser(tmp_path, monkeypatch):
     """Its second half lands on the next page, or on this one again: both times it is nothing."""
-    monkeypatch.setattr(pages, "_script", lambda script=pages._script(): PLAY % script)
+    script = PLAY % pages._script()
+    monkeypatch.setattr(pages, "_script", lambda: script)
     (tmp_path / "page.html").write_text(page_of(task_of()))
     told = browse((tmp_path / "page.html").as_uri(), tmp_path, "--dump-dom")
     if not told.stdout:
