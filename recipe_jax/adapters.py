@@ -25,8 +25,7 @@ def from_nnx(
     """A model from a function that makes the module.
 
     `make` runs in `apply` too, where its Rngs hold that call's key: nnx.Dropout needs no care, and
-    what `make` closes over may be traced. The weights it draws there are unused and compiled away;
-    the stream "params" gives them a key of the kind that is quickest to trace.
+    what `make` closes over may be traced. The weights it draws there are unused and compiled away.
     `call(module, inputs, *, key, train)` replaces `module(inputs)` where a model wants the key.
     """
 
@@ -42,8 +41,7 @@ def from_nnx(
         key: jax.Array | None,
         train: bool,
     ) -> tuple[Any, PyTree]:
-        rngs = nnx.Rngs(0 if key is None else key, params=jax.random.key(0, impl="unsafe_rbg"))
-        graph, fresh, passing, state, rest = _split(make(rngs))
+        graph, fresh, passing, state, rest = _split(make(nnx.Rngs(0 if key is None else key)))
         module = nnx.merge(
             graph, _filled(fresh, params), passing, _filled(state, model_state), rest
         )

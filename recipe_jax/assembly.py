@@ -6,6 +6,7 @@ and lanes that differ there belong to different programs. A number at which a kn
 (`clip_norm` infinite, `l2` zero) is static too, and its work is left out.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
@@ -26,12 +27,20 @@ FAMILIES = {
 }
 
 
+class Seen(NamedTuple):
+    """What a model sees of an example: all but the places that are hidden, at a share of an image's
+    height and width."""
+
+    hidden: tuple[int, ...] = ()
+    resolution: float = 1.0
+
+
 class Static(NamedTuple):
-    """The static half of a setting: one (section, name, keywords) for each section, and the places
-    of the inputs that the model does not see. Hashable."""
+    """The static half of a setting: one (section, name, keywords) for each section, and what the
+    model sees. Hashable."""
 
     sections: tuple[tuple[str, str, tuple[tuple[str, Any], ...]], ...]
-    hidden: tuple[int, ...] = ()
+    seen: Seen = Seen()
 
 
 def split(
@@ -55,7 +64,9 @@ def split(
             else:
                 fixed.append((keyword, tuple(value) if isinstance(value, list) else value))
         sections.append((section, name, tuple(fixed)))
-    return Static(tuple(sections), tuple(config.get("train", {}).get("hidden", ()))), numbers
+    given = {k: v for k, v in config.get("train", {}).items() if k in Seen._fields}
+    seen = Seen(**given)
+    return Static(tuple(sections), seen._replace(hidden=tuple(seen.hidden))), numbers
 
 
 BEGINS = {"schedule": "constant", "augment": "none"}
@@ -82,12 +93,18 @@ def make_build(
         for section, name, fixed in static.sections:
             prefix = section + "."
             floats = {k.removeprefix(prefix): v for k, v in numbers.items() if k.startswith(prefix)}
-            context = {"optim": (), "schedule": (num_steps,)}.get(section, (spec,))
+            context = {
+                "model": (_at_resolution(spec, static.seen.resolution),),
+                "optim": (),
+                "schedule": (num_steps,),
+            }.get(section, (spec,))
             parts[section] = resolve.resolve(FAMILIES[section], name)(
                 *context, **dict(fixed), **floats
             )
         return Experiment(
-            model=_blinkered(parts["model"], spec, static.hidden),
+            model=_blinkered(
+                _shrinking(parts["model"], spec, static.seen.resolution), spec, static.seen.hidden
+            ),
             objective=parts["objective"],
             optimizer=parts["optim"],
             schedule=parts["schedule"],
@@ -95,6 +112,37 @@ def make_build(
         )
 
     return build
+
+
+def _at_resolution(spec: Spec, resolution: float) -> Spec:
+    """The examples as the model sees them."""
+    if resolution == 1.0:
+        return spec
+    if len(spec.input_shape) != 3 or spec.input_dtype != "float32":
+        raise UserError(f"train.resolution={resolution:g} is for images; leave it out.")
+    height, width, colours = spec.input_shape
+    sides = tuple(round(side * resolution) for side in (height, width))
+    if min(sides) < 1:
+        raise UserError(
+            f"train.resolution={resolution:g} leaves nothing of {height} x {width} pixels; the "
+            f"least is {1 / min(height, width):.2g}."
+        )
+    return dataclasses.replace(spec, input_shape=(*sides, colours))
+
+
+def _shrinking(model: Model, spec: Spec, resolution: float) -> Model:
+    """The model that sees images at this share of their height and width, averaged or
+    interpolated."""
+    sides = _at_resolution(spec, resolution).input_shape
+    if sides == spec.input_shape:
+        return model
+
+    def apply(params: PyTree, model_state: PyTree, inputs: Any, **others: Any) -> Any:
+        # One by one: the size of a batch may be a symbol, in a program that is exported.
+        smaller = jax.vmap(lambda image: jax.image.resize(image, sides, "linear", antialias=True))
+        return model.apply(params, model_state, smaller(inputs), **others)
+
+    return model._replace(apply=apply)
 
 
 def _blinkered(model: Model, spec: Spec, hidden: tuple[int, ...]) -> Model:

@@ -31,6 +31,9 @@ def test_the_table_by_hand():
     assert (ridge["gain"], ridge["better"], ridge["worse"]) == (pytest.approx(0.2), 3, 0)
     assert (ridge["low"], ridge["high"]) == (pytest.approx(0.2 - half), pytest.approx(0.2 + half))
     assert (mlp["better"], mlp["worse"]) == (1, 1)
+    # What the recipe tells has single precision.
+    tie = [record(0, float(np.float32(111 / 113)), 111 / 113, 0.9)] * 2
+    assert [bench_tables.rows_of(tie)[1][key] for key in ("gain", "better", "worse")] == [0, 0, 0]
     # Of errors less is better.
     _, ridge, _ = bench_tables.rows_of([record(0, 2.0, 5.0, 1.0, metric="mse")] * 2)
     assert ridge["gain"] == 3.0 and ridge["better"] == 2

@@ -40,6 +40,20 @@ def test_a_sabotaged_program_has_one_named_cause(setting):
     assert found["learning_rate"].status == Status.FAIL
 
 
+def test_a_rate_that_is_too_low_is_named_and_closes_no_gate():
+    """Stage overfit finds one; the doctor, whom nothing follows, fails it."""
+    low = CONFIG["optim"] | {"learning_rate": 1e-5}
+    found, last = asked(optim=low)
+    context = context_of(optim=low)
+    program = examining.program_of(context.config, context.task, context.objective)
+    (cause,) = examining._asking.causes(examining._asking.answers(program))
+    assert (cause.fault, cause.finding.status) == ("E2", Status.FAIL)
+    assert not any(each.status == Status.FAIL for each in found.values())
+    assert last.status == Status.WARN and last.fault == "E2"
+    assert "E2 learning rate too low" in last.summary and "Stage overfit looks" in last.remedy
+    assert found["learning_rate"].status == Status.WARN
+
+
 def test_labels_of_other_examples_are_named():
     """No question of the stage data asks whether labels belong to inputs at all."""
     context = context_of()

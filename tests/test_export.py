@@ -100,6 +100,14 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def small_pictures(tmp_path_factory):
+    """Of a model that sees a quarter of the pixels."""
+    train = {"batch_size": 8, "resolution": 0.5}
+    data = {"name": "digits", "max_examples": 60}
+    return saved(tmp_path_factory.mktemp("small"), data=data, train=train)
+
+
+@pytest.fixture(scope="module")
 def flowers(tmp_path_factory):
     return saved(tmp_path_factory.mktemp("flowers"), data={"name": "iris"})
 
@@ -124,7 +132,7 @@ def copied(workdir, folder) -> pathlib.Path:
 # --- The program -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["tabular", "pictures", "flowers", "prices"])
+@pytest.mark.parametrize("kind", ["tabular", "pictures", "small_pictures", "flowers", "prices"])
 def test_the_program_says_what_the_models_say(kind, request):
     workdir, task, truth = request.getfixturevalue(kind)
     described, encoder, program = export.load_model(workdir / "model")

@@ -19,6 +19,7 @@ from recipe_jax.app.console import Console
 from recipe_jax.app.signals import Interrupted, Signals
 from recipe_jax.recipe import extending, members, squeeze, training
 from recipe_jax.recipe.members import LINEAR, SEEDS, SETTINGS
+from recipe_jax.report import figures
 from recipe_jax.sweep import plan
 from recipe_jax.train import settings
 from recipe_jax.train.settings import Length
@@ -311,6 +312,21 @@ def test_validation_that_rises_to_the_end_is_getting_better():
         found.summary
     )
     assert "--extend=20" in found.summary
+
+
+def test_the_looks_that_are_compared_are_drawn():
+    """A look an epoch: of ten epochs the last two looks, 9 and 10, beside 7 and 8."""
+    told = outlook(RISING, RISING + 0.01).evidence
+    context = context_of()
+    epoch = 40 * context.setting("train.batch_size") / len(context.task.train.targets)
+    assert np.allclose(told["parts"], [[7 * epoch, 8 * epoch], [9 * epoch, 10 * epoch]])
+    assert np.allclose(told["scores"], [RISING, RISING + 0.01])
+    (figure,) = figures.draw("more_training", told) or ()
+    assert {"looks before", "last looks"} <= {trace.name for trace in figure.data}
+    told = gained(RISING, RISING).evidence
+    assert np.allclose(told["parts"], [[5 * epoch, 5 * epoch], [10 * epoch, 10 * epoch]])
+    assert figures.draw("extended", told)
+    assert figures.draw("more_training", outlook(RISING[:2], RISING[:2]).evidence)
 
 
 def test_validation_that_is_level_or_falls_is_not():

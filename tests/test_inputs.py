@@ -13,7 +13,7 @@ from recipe_jax import config as configs
 from recipe_jax.app.using import Models
 from recipe_jax.data import base as data_base
 from recipe_jax.data import table
-from recipe_jax.recipe import fewer_inputs, first_layer
+from recipe_jax.recipe import ablation, fewer_inputs, first_layer
 from recipe_jax.recipe.first_layer import Layer
 from recipe_jax.types import Scores, Spec, Status, Trial, UserError
 
@@ -139,11 +139,68 @@ def test_a_hidden_input_changes_nothing_and_the_others_do():
 def test_hidden_inputs_are_static_and_have_to_be_there():
     config = context_of().config
     hidden = configs.with_settings(config, {"train.hidden": (2,)})
-    assert assembly.split(config)[0].hidden == () and assembly.split(hidden)[0].hidden == (2,)
+    assert [assembly.split(each)[0].seen.hidden for each in (config, hidden)] == [(), (2,)]
     with pytest.raises(UserError, match="place 4, and an example has 4 numbers"):
         built((4,))
     with pytest.raises(UserError, match="tokens"):
         assembly._blinkered(built(()).model, TEXT, (0,))
+
+
+# --- Smaller pictures ------------------------------------------------------------------------
+
+
+def at(resolution, spec=IMAGE, **model):
+    changes = {f"model.{key}": value for key, value in model.items()}
+    config = configs.with_settings(context_of().config, {**changes, "train.resolution": resolution})
+    return assembly.of_config(config, spec).model
+
+
+@pytest.mark.parametrize("name", ["mlp", "linear", "cnn"])
+def test_a_model_at_half_the_resolution_is_the_one_of_pictures_half_as_large(name):
+    """Halving by linear weights with antialiasing: a pixel is 1/8, 3/8, 3/8, 1/8 of four, the ends
+    of a row 3/7, 3/7, 1/7 of three."""
+    half, plain = (
+        at(0.5, name=name),
+        at(1.0, dataclasses.replace(IMAGE, input_shape=(4, 4, 1)), name=name),
+    )
+    weights = half.init(jax.random.key(0))
+    shapes = jax.tree.map(jnp.shape, weights)
+    assert shapes == jax.tree.map(jnp.shape, plain.init(jax.random.key(0)))
+    row = np.zeros((4, 8))
+    row[0, :3], row[3, 5:] = (3 / 7, 3 / 7, 1 / 7), (1 / 7, 3 / 7, 3 / 7)
+    row[1, 1:5] = row[2, 3:7] = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
+    inputs = np.random.default_rng(0).normal(size=(5, 8, 8, 1)).astype(np.float32)
+    smaller = np.einsum("ab,nbcd,ec->naed", row, inputs, row).astype(np.float32)
+
+    def outputs(model, inputs):
+        return model.apply(*weights, jnp.asarray(inputs), key=jax.random.key(0), train=False)[0]
+
+    np.testing.assert_allclose(outputs(half, inputs), outputs(plain, smaller), atol=1e-5)
+
+
+def test_resolution_is_static_and_for_images():
+    config = context_of().config
+    half = configs.with_settings(config, {"train.resolution": 0.5})
+    assert [assembly.split(each)[0].seen.resolution for each in (config, half)] == [1.0, 0.5]
+    with pytest.raises(UserError, match="is for images"):
+        assembly.of_config(half, task_of().spec)
+    with pytest.raises(UserError, match="leaves nothing of 8 x 8 pixels"):
+        at(0.01)
+
+
+def test_half_the_resolution_is_offered_for_pictures_that_are_not_small():
+    def offered(side, **sections):
+        spec = dataclasses.replace(IMAGE, input_shape=(side, side, 1))
+        context = with_task(context_of(**sections), spec, "image")
+        return [each for each in ablation.changes_of(context) if "resolution" in each.name]
+
+    assert offered(8) == [] and offered(15) == []
+    (change,) = offered(28)
+    assert change.settings == {"train.resolution": 0.5}
+    assert offered(28, train={"resolution": 0.5})[0].settings == {"train.resolution": 0.25}
+    assert offered(28, recipe={"changes": ("model.depth=3",)}) == []
+    context = context_of()
+    assert not any("resolution" in each.name for each in ablation.changes_of(context))
 
 
 # --- The first layer -------------------------------------------------------------------------

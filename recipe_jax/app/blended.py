@@ -33,7 +33,7 @@ def parts(model: Blend, config: Mapping[str, Any], spec: Spec) -> list[Part]:
         of_model = {path: n for path, n in numbers.items() if path.startswith("model.")}
         told.append((static, numbers))
         network = next(each for each in static.sections if each[0] == "model")
-        found.setdefault((network, static.hidden, tuple(of_model)), []).append(place)
+        found.setdefault((network, static.seen, tuple(of_model)), []).append(place)
     return [
         Part(
             tuple(places),

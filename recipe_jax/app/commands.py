@@ -1,7 +1,9 @@
 """The commands: flags in, exit code out. 0 done, 1 a gate closed, 2 bad input, 128 + n a signal."""
 
+import functools
 import os
 import pathlib
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -23,6 +25,7 @@ RESUMES = """
 The same command on the same workdir goes on where it was stopped.
 Exit codes: 0 done; 1 a gate closed, the report says why; 2 bad input, one line says what;
 130 or 143 stopped by a signal, after saving."""
+WATCHES = re.compile(r"--?(no)?watch(=.*)?")
 Command = Callable[[Sequence[str]], int]
 Define = Callable[[flags.FlagValues], None]
 
@@ -159,12 +162,20 @@ def report(argv: Sequence[str]) -> int:
     from recipe_jax.app.console import Console
     from recipe_jax.report import page
 
-    if not own.workdir:
-        raise UserError("Say which workdir: --workdir runs/digits")
-    folder = pathlib.Path(own.workdir)
-    if not (folder / "run.json").is_file():
-        raise UserError(f"{folder} is no workdir of a run: it has no run.json.")
-    Console().line(f"Report: {page.build_report(folder)}")
+    Console().line(f"Report: {page.build_report(_folder_of_run(own.workdir))}")
+    return 0
+
+
+def watch(argv: Sequence[str]) -> int:
+    """The report of a run while it goes, on a page of this machine that follows it."""
+    if _helped(watch, argv, _watch_flags):
+        return 0
+    own = _parse(argv, _watch_flags)
+    folder = _folder_of_run(own.workdir)
+    from recipe_jax.app import watch as app_watch
+    from recipe_jax.app.console import Console
+
+    app_watch.serve(folder, port=own.port, console=Console())
     return 0
 
 
@@ -211,19 +222,26 @@ def _trained(
     from recipe_jax.app.console import Console
 
     parsed = configs.parse(_dashes(argv), define or _train_flags)
+    console, beside = Console(), None
+    if parsed.flags.watch:
+        from recipe_jax.app import watch as app_watch
+
+        beside = functools.partial(app_watch.beside, console=console)
     return drive.execute(
         what=command.__name__,
         stages=stages,
         config=parsed.config,
         overrides=parsed.overrides,
         workdir=_workdir(parsed),
-        argv=argv,
-        console=Console(),
+        # Whether somebody watches is no part of what a run is.
+        argv=[word for word in argv if not WATCHES.fullmatch(word)],
+        console=console,
         overwrite=parsed.flags.overwrite,
         dry_run=parsed.flags.dry_run,
         only=parsed.flags.only if define else "",
         epochs=parsed.flags.extend,
         asks=answers.asking(parsed.path, argv),
+        beside=beside,
     )
 
 
@@ -231,6 +249,20 @@ def _workdir(parsed: Any) -> pathlib.Path:
     """The folder that was named, or runs/<name of the config>."""
     stem = pathlib.Path(parsed.path.partition(":")[0]).stem
     return pathlib.Path(parsed.flags.workdir or f"runs/{stem}")
+
+
+def _folder_of_run(name: str | None) -> pathlib.Path:
+    """The workdir of a run that is there."""
+    if not name:
+        raise UserError("Say which workdir: --workdir runs/digits")
+    folder = pathlib.Path(name)
+    if not folder.exists():
+        if folder.absolute().parent.is_dir():
+            raise UserError(f"There is no run in {folder}: nothing has been written there yet.")
+        raise UserError(f"--workdir {folder} is not there, nor is the folder that would hold it.")
+    if not (folder / "run.json").is_file():
+        raise UserError(f"{folder} is no workdir of a run: it has no run.json.")
+    return folder
 
 
 def _workdir_flag(own: flags.FlagValues) -> None:
@@ -296,6 +328,9 @@ def _train_flags(own: flags.FlagValues) -> None:
     own["workdir"].help = "the run's folder (runs/<name of the config>)"
     flags.DEFINE_bool("dry_run", False, "print the config and the plan, and stop", flag_values=own)
     flags.DEFINE_bool("overwrite", False, "start anew in this workdir", flag_values=own)
+    flags.DEFINE_bool(
+        "watch", False, "serve the growing report on localhost while it goes", flag_values=own
+    )
     flags.DEFINE_integer(
         "extend",
         None,
@@ -320,6 +355,18 @@ def _human_flags(own: flags.FlagValues) -> None:
         flag_values=own,
     )
     flags.DEFINE_string("person", "you", "who answers; everyone starts anew", flag_values=own)
+
+
+def _watch_flags(own: flags.FlagValues) -> None:
+    _workdir_flag(own)
+    flags.DEFINE_integer(
+        "port",
+        0,
+        "where the page is, on localhost; 0 for any that is free",
+        lower_bound=0,
+        upper_bound=65535,
+        flag_values=own,
+    )
 
 
 def _sweep_flags(own: flags.FlagValues) -> None:

@@ -4,12 +4,13 @@ A stage is replayed from its start on every resume; what was trained before answ
 checkpoints, so it comes to the same place, finds the same, and goes on from there.
 """
 
+import contextlib
 import errno
 import pathlib
 import re
 import shlex
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -48,7 +49,7 @@ from recipe_jax.types import (
 DONE, GATE_CLOSED = 0, 1
 KINDS = ("classification", "regression", "next_token")
 """Objectives that are named as the kind of task they are for."""
-TRAIN_OF_A_TRIAL = ("batch_size", "hidden")
+TRAIN_OF_A_TRIAL = ("batch_size", "hidden", "resolution")
 """Keys of section train that a search or a change may set."""
 # What every finished run leaves behind, besides its record and perhaps a model.
 WRITTEN = (
@@ -78,12 +79,13 @@ def execute(
     only: str = "",
     epochs: int | None = None,
     asks: str = Human().command,
+    beside: Callable[[pathlib.Path], contextlib.AbstractContextManager[None]] | None = None,
 ) -> int:
     """Carries out `stages` (modules of recipe/) on a workdir; the exit code.
 
     only: of a finished workdir, train this trial again and nothing else; epochs: of a finished
     workdir, train on to so many in all; asks: the command that asks a person about the same
-    examples.
+    examples; beside: what goes on in this process while the run does, given its folder.
     """
     if not any(getattr(stage, "EXTENDS", False) for stage in stages):
         extend.refuse(what, config, epochs)
@@ -133,8 +135,9 @@ def execute(
         return place.record["exit_code"]
     console.header(f"experiments.{what}" + (" (going on)" if place.resumed else ""), lines)
     try:
-        run = _Run(place, context, console, varied=varied, start=start)
-        exit_code = run.carry_out(stages, context)
+        with contextlib.nullcontext() if beside is None else beside(place.path):
+            run = _Run(place, context, console, varied=varied, start=start)
+            exit_code = run.carry_out(stages, context)
     except OSError as error:
         if error.errno not in NO_PLACE:
             raise
@@ -336,6 +339,7 @@ class _Run:
                 continue
             told, stage_began = record["stages"][number], time.monotonic()
             told["state"] = "running"
+            self.place.save()
             steps = record["plan"]["stages"][number]["lane_steps"]
             self.console.stage(told["name"], told["expects"], lane_steps=steps)
             decision, found = self._drive(stage, told["name"], context)

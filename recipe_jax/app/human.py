@@ -1,28 +1,22 @@
 """Asks a person about validation examples, on a page that this machine alone can open."""
 
-import errno
-import http.server
 import math
 import pathlib
 import threading
 import urllib.parse
 from collections.abc import Mapping
-from typing import Any
 
 from recipe_jax import writers
-from recipe_jax.app import answers
+from recipe_jax.app import answers, localhost
 from recipe_jax.app.console import Console
 from recipe_jax.app.workdir import place_for_answers
 from recipe_jax.checks import human_baseline
 from recipe_jax.report import human as pages
 from recipe_jax.types import Answer, Objective, Task, UserError
 
-ADDRESS = "127.0.0.1"
-NAMES = ("127.0.0.1", "localhost")
 MOST_BYTES = 16_384
 """Of a request: an answer with its note is far smaller."""
 LONGEST_NOTE, LONGEST_NAME = 500, 80
-IDLE_SECONDS = 30
 
 
 class Quiz:
@@ -129,37 +123,28 @@ class Quiz:
         return self.task.class_names[number]
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Serves a quiz on this machine's own address; `ended` is set when its last page was sent."""
-
-    daemon_threads = True
+class Server(localhost.Server):
+    """Serves a quiz; `ended` is set when its last page was sent."""
 
     def __init__(self, port: int, quiz: Quiz):
-        super().__init__((ADDRESS, port), Handler)
+        super().__init__(port, Handler)
         self.quiz, self.ended = quiz, threading.Event()
 
-    @property
-    def address(self) -> str:
-        """What to open in a browser."""
-        return f"http://{ADDRESS}:{self.server_address[1]}/"
 
-
-class Handler(http.server.BaseHTTPRequestHandler):
+class Handler(localhost.Handler):
     """Answers GET / and /back, and POST /answer; nothing else is there."""
 
     server: Server
-    # A browser opens connections ahead that it may never use.
-    timeout = IDLE_SECONDS
 
     def do_GET(self) -> None:
         """The page."""
-        if not self._from_here():
+        if not self.from_here():
             return
         if self.path not in ("/", "/back"):
-            return self._say(404, "There is nothing here.")
+            return self.say(404, "There is nothing here.")
         quiz = self.server.quiz
         ended = quiz.done
-        self._send(200, quiz.page(back=self.path == "/back"), "text/html")
+        self.send(200, quiz.page(back=self.path == "/back"), "text/html")
         if ended:
             self.server.ended.set()
 
@@ -169,61 +154,27 @@ class Handler(http.server.BaseHTTPRequestHandler):
         size = int(length) if length.isdecimal() else MOST_BYTES + 1
         if size > MOST_BYTES:
             self.close_connection = True
-            return self._say(413, "That is too much for an answer.")
+            return self.say(413, "That is too much for an answer.")
         body = self.rfile.read(size)
-        if not self._from_here():
+        if not self.from_here():
             return
         # Other pages that are open in the browser can send forms too; they cannot choose this.
         if self.headers.get("Origin") != f"http://{self.headers['Host']}":
-            return self._say(403, "An answer comes from the page itself.")
+            return self.say(403, "An answer comes from the page itself.")
         if self.path != "/answer":
-            return self._say(404, "There is nothing here.")
+            return self.say(404, "There is nothing here.")
         try:
             form = urllib.parse.parse_qs(
                 body.decode(), keep_blank_values=True, strict_parsing=True, max_num_fields=100
             )
             self.server.quiz.take(form)
         except ValueError as error:
-            return self._say(400, f"This is no answer ({error}); go back and answer again.")
-        self._send(303, "", "text/plain", Location="/")
+            return self.say(400, f"This is no answer ({error}); go back and answer again.")
+        self.send(303, "", "text/plain", Location="/")
 
-    def log_message(self, format: str, *words: Any) -> None:
-        """The console is for the person."""
-
-    def version_string(self) -> str:
-        """Nothing about this machine."""
-        return "recipe_jax"
-
-    def _from_here(self) -> bool:
-        """Whether the page was asked for by its own name: under any other a page from elsewhere
-        could have been pointed at this address (DNS rebinding)."""
-        host = self.headers.get_all("Host") or [""]
-        name, _, port = host[0].partition(":")
-        if len(host) == 1 and name in NAMES and (port.isdecimal() or not port):
-            return True
-        self._say(421, "This page is served to this machine alone, as localhost.")
-        return False
-
-    def _say(self, code: int, sentence: str) -> None:
-        self._send(code, sentence + "\n", "text/plain")
-
-    def _send(self, code: int, content: str, kind: str, **headers: str) -> None:
-        body = content.encode()
-        self.send_response(code)
-        for name, value in {
-            "Content-Type": f"{kind}; charset=utf-8",
-            "Content-Length": str(len(body)),
-            "Content-Security-Policy": pages.policy(),
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "same-origin",
-            "Cross-Origin-Opener-Policy": "same-origin",
-            "Cross-Origin-Resource-Policy": "same-origin",
-            "Cache-Control": "no-store",
-            **headers,
-        }.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
+    def policy(self) -> str:
+        """That of both pages."""
+        return pages.policy()
 
 
 def ask(
@@ -249,7 +200,7 @@ def ask(
             _tell(console, quiz, shown)
             console.line("For more examples say a larger --count.")
             return
-        with _listening(port, quiz) as server:
+        with localhost.listening(lambda port: Server(port, quiz), port) as server:
             total, all_there = len(quiz.asked), len(task.validation.targets)
             console.header(
                 "experiments.human",
@@ -268,14 +219,6 @@ def ask(
                 _tell(console, quiz, shown)
     finally:
         quiz.close()
-
-
-def _listening(port: int, quiz: Quiz) -> Server:
-    try:
-        return Server(port, quiz)
-    except OSError as error:
-        why = "is in use" if error.errno == errno.EADDRINUSE else f"is refused ({error.strerror})"
-        raise UserError(f"--port {port} {why}; name another, or 0 for any that is free.") from error
 
 
 def _tell(console: Console, quiz: Quiz, file: pathlib.Path) -> None:

@@ -18,6 +18,8 @@ WORD = re.compile(r"(\w+\.\w+)=(.+)", re.DOTALL)
 BETWEEN = re.compile(r"\s+(?=\w+\.\w+=)")
 DEEPER = {"model.depth", "model.channels", "model.blocks"}
 """How the models that have layers to add say how many there are."""
+LEAST_SIDE = 16
+"""Pixels of an image that may be halved: digits of 8 are small pictures already."""
 
 
 def read(texts: Sequence[str]) -> list[Change]:
@@ -42,9 +44,9 @@ def read(texts: Sequence[str]) -> list[Change]:
 
 
 def changes_of(context: Context) -> list[Change]:
-    """What the config names; else what the model offers: a layer less (REG5), and a layer more.
-    What stands already is no change."""
-    named = read(context.recipe.changes) or _depths(context)
+    """What the config names; else what there is to offer: a layer less (REG5), a layer more, and of
+    pictures smaller ones. What stands already is no change."""
+    named = read(context.recipe.changes) or [*_depths(context), *_smaller(context)]
     return [
         each
         for each in named
@@ -118,6 +120,15 @@ def _depths(context: Context) -> list[Change]:
                 for each in (value[:-1], (*value, last))
             ]
     return [each for each in found if _builds(context, each.settings)]
+
+
+def _smaller(context: Context) -> list[Change]:
+    """Pictures of half the height and width, where they are not small already."""
+    sides = context.task.spec.input_shape[:2]
+    if context.task.modality != "image" or min(sides) < LEAST_SIDE:
+        return []
+    settings = {"train.resolution": context.setting("train.resolution") / 2}
+    return [Change("half the resolution", settings)] if _builds(context, settings) else []
 
 
 def _builds(context: Context, settings: Mapping[str, Any]) -> bool:

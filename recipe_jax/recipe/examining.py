@@ -1,5 +1,6 @@
 """The questions that any program can be asked (checks/), asked of what the recipe would train."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,6 +21,11 @@ from recipe_jax.types import Arrays, Asked, Finding, Objective, Status, Task, ju
 
 OF_DATA = ("classes", "leaks", "order", "repeats", "shift", "values")
 """Questions about the examples alone: those are the stage data's."""
+
+
+SOUGHT = {"E2": "Stage overfit looks for the rate."}
+"""Faults that a later stage mends by itself: what is configured is where it begins, and closes no
+gate."""
 
 
 def program_of(config: Mapping[str, Any], task: Task, objective: Objective) -> Program:
@@ -101,12 +107,19 @@ def examined(context: Context) -> Iterator[Finding | Asked]:
     """SKEL1 to SKEL20: what the checks find in the program as configured, then one named cause."""
     program = program_of(context.config, context.task, context.objective)
     found = _asking.answers(program, without=OF_DATA)
-    asked = [each for each in found if each.status != Status.SKIP]
-    yield Asked("the program", asked)
     causes = _asking.causes(found)
+    # Known by what they are: findings may be equal.
+    sought = {
+        id(each): SOUGHT[cause.fault]
+        for cause in causes
+        for each in (cause.finding, *cause.explains)
+        if cause.fault in SOUGHT
+    }
+    asked = [_sought(each, sought) for each in found if each.status != Status.SKIP]
+    yield Asked("the program", asked)
     passed = sum(each.status == Status.PASS for each in found)
     first = causes[0] if causes else None
-    yield judge(
+    told = judge(
         first is None or first.finding.status != Status.FAIL,
         f"{passed} questions about the program are answered well; nothing is wrong."
         if first is None
@@ -122,3 +135,13 @@ def examined(context: Context) -> Iterator[Finding | Asked]:
             "passed": passed,
         },
     )
+    yield _sought(told, {id(told): SOUGHT[told.fault]} if told.fault in SOUGHT else {})
+
+
+def _sought(finding: Finding, sought: Mapping[int, str]) -> Finding:
+    """A failure as a warning, where a later stage mends what is behind it."""
+    later = sought.get(id(finding))
+    if later is None or finding.status != Status.FAIL:
+        return finding
+    remedy = f"{later} {finding.remedy}".strip()
+    return dataclasses.replace(finding, status=Status.WARN, remedy=remedy)

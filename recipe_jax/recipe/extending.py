@@ -78,7 +78,8 @@ def outlook(context: Context, results: Sequence[Result]) -> Finding:
     metric, looked = context.objective.score.metric, _looked(context, results)
     rounds = looked.shape[1] - 1
     part = _part(rounds)
-    gain = _gain(context, looked, part=part, before=rounds + 1 - part)
+    before = rounds + 1 - part
+    gain = _gain(context, looked, part=part, before=before)
     schedule = ended(context, results[0].trial)
     several = len(results) > 1
     better = gain.low > 0
@@ -115,6 +116,7 @@ def outlook(context: Context, results: Sequence[Result]) -> Finding:
             "ended": schedule,
             "go_on": that_go_on(),
             "epochs": _epochs_done(context, results),
+            **_drawn(context, results, looked, part=part, before=before),
             "status": [result.status for result in results],
         },
     )
@@ -127,6 +129,7 @@ def gained(context: Context, results: Sequence[Result]) -> Finding:
     short, rounds = _short(context).rounds, looked.shape[1] - 1
     part = max(1, min(_part(short), rounds - short))
     gain = _gain(context, looked, part=part, before=short + 1)
+    drawn = _drawn(context, results, looked, part=part, before=short + 1)
     last = results[0].steps[min(short, rounds)]
     same = sum(result.best_step <= last for result in results)
     before, after = context.config["train"]["epochs"], epochs(context)
@@ -152,6 +155,7 @@ def gained(context: Context, results: Sequence[Result]) -> Finding:
             "high": gain.high,
             "same": same,
             "models": len(results),
+            **drawn,
         },
     )
 
@@ -200,6 +204,16 @@ def _gain(context: Context, looked: np.ndarray, *, part: int, before: int) -> In
     examples = len(context.task.validation.targets)
     least = 1 / (6 * examples**2) if context.objective.score.metric == "accuracy" else 0.0
     return paired_interval(gains, least_variance=least)
+
+
+def _drawn(
+    context: Context, results: Sequence[Result], looked: np.ndarray, *, part: int, before: int
+) -> dict[str, Any]:
+    """The scores of every look, and the first and last epoch of both parts that are compared."""
+    batch = context.setting("train.batch_size")
+    at = np.asarray(results[0].steps, float) * batch / len(context.task.train.targets)
+    ends = ([at[max(0, before - part)], at[before - 1]], [at[-part], at[-1]])
+    return {"at": at, "scores": context.objective.score.sign() * looked, "parts": ends}
 
 
 def _told(gain: Interval) -> str:

@@ -6,33 +6,52 @@ import json
 import pathlib
 import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from recipe_jax import writers
 from recipe_jax.types import Status, UserError
 
 STAGES = ("data", "skeleton", "overfit", "regularise", "tune", "squeeze")
+FILES = (
+    *("run.json", "config.json", "findings.json", "metrics.jsonl", "trials.csv"),
+    "model/model.json",
+)
+"""What is read of a workdir."""
 WORDS = ("stage", "request", "trial", "status", "goes_on")
 """The columns of trials.csv that are no numbers, whatever they look like."""
 
 
-def collect(workdir: pathlib.Path) -> dict[str, Any]:
-    """Everything that the page shows; files that a stopped run did not write are left out."""
-    run = read(workdir / "run.json", {})
-    findings = _anchored(read(workdir / "findings.json", []))
-    stages = _stages(run, findings)
+def collect(workdir: pathlib.Path, *, lenient: bool = False) -> dict[str, Any]:
+    """Everything that the page shows; files that a stopped run did not write are left out.
+
+    lenient: so are files that are damaged, which are a UserError else.
+    """
+
+    def attempt(reader: Callable[[], Any], default: Any) -> Any:
+        try:
+            return reader()
+        except (UserError, OSError, ValueError, csv.Error):
+            if not lenient:
+                raise
+            return default
+
+    def json_of(name: str, default: Any) -> Any:
+        return attempt(lambda: read(workdir / name, default), default)
+
+    run, findings = json_of("run.json", {}), _anchored(json_of("findings.json", []))
+    stages, metrics = _stages(run, findings), workdir / "metrics.jsonl"
     return {
         "workdir": str(workdir),
         "name": run.get("name") or workdir.resolve().name,
         "status": run.get("status") or "running",
         "overrides": run.get("overrides") or {},
-        "verdict": _verdict(run, stages, model=read(workdir / "model" / "model.json", {})),
+        "verdict": _verdict(run, stages, model=json_of("model/model.json", {})),
         "stages": stages,
-        "trials": trials(workdir / "trials.csv"),
-        "curves": _curves(writers.read_jsonl(workdir / "metrics.jsonl")),
+        "trials": attempt(lambda: trials(workdir / "trials.csv"), {"columns": [], "rows": []}),
+        "curves": attempt(lambda: _curves(writers.read_jsonl(metrics)), []),
         "run": {key: value for key, value in run.items() if key != "stages"},
-        "config": read(workdir / "config.json", {}),
+        "config": json_of("config.json", {}),
     }
 
 

@@ -24,10 +24,12 @@
   };
 
   const draw = (place) => {
-    const figure = figures[Number(place.dataset.figure)];
+    const figure = figures[place.dataset.figure];
     const { data, layout } = darkScreen.matches && !printing ? inColours(figure) : structuredClone(figure);
     // A finger that scrolls the page must not zoom a figure.
     layout.dragmode = finger ? false : "zoom";
+    // Drawn again, it keeps what the reader zoomed into and switched off.
+    layout.uirevision = "kept";
     if (printing) layout.width = paperWidth(place);
     Plotly.react(place, data, layout, { displayModeBar: false, responsive: true, showTips: false });
     place.dataset.drawn = "";
@@ -46,12 +48,12 @@
     target?.scrollIntoView();
   };
 
-  document.querySelectorAll("details").forEach((box) => {
-    box.addEventListener("toggle", () => {
-      if (!box.open) return;
-      box.querySelectorAll(".plot:not([data-drawn])").forEach((place) => folded(place) || draw(place));
-    });
-  });
+  const drawNew = (root) => {
+    root.querySelectorAll(".plot:not([data-drawn])").forEach((place) => folded(place) || draw(place));
+  };
+
+  // It does not bubble.
+  document.addEventListener("toggle", ({ target }) => target.open && drawNew(target), true);
 
   // Numbers by their value, words by the alphabet, empty cells last; a second click turns it round.
   const key = (row, column) => {
@@ -65,7 +67,7 @@
     if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
     return a.localeCompare(b);
   };
-  document.querySelectorAll("table.sortable").forEach((table) => {
+  const sortable = (table) => {
     const heads = [...table.tHead.rows[0].cells];
     heads.forEach((head, column) => {
       const button = document.createElement("button");
@@ -81,16 +83,14 @@
         table.tBodies[0].append(...rows);
       });
     });
-  });
-  document.querySelectorAll("input.filter").forEach((input) => {
-    const table = document.getElementById(input.dataset.table);
-    input.addEventListener("input", () => {
-      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-      for (const row of table.tBodies[0].rows) {
-        const text = row.textContent.toLowerCase();
-        row.hidden = !words.every((word) => text.includes(word));
-      }
-    });
+  };
+  document.addEventListener("input", ({ target }) => {
+    if (!target.matches("input.filter")) return;
+    const words = target.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const row of document.getElementById(target.dataset.table).tBodies[0].rows) {
+      const text = row.textContent.toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+    }
   });
 
   // Parallel coordinates: a range dragged along an axis keeps the lines that pass it on every axis.
@@ -205,7 +205,22 @@
     svg.addEventListener("pointerdown", follow);
     svg.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && point(-Infinity, 0));
   };
-  document.querySelectorAll(".parallel").forEach(brushed);
+
+  const ready = (root) => {
+    root.querySelectorAll("table.sortable:not([data-ready])").forEach(sortable);
+    root.querySelectorAll(".parallel:not([data-ready])").forEach(brushed);
+    root.querySelectorAll("table.sortable, .parallel").forEach((each) => (each.dataset.ready = ""));
+  };
+  ready(document);
+
+  // A page that follows its run has new parts: what they show, and what is no longer shown.
+  document.addEventListener("report-changed", ({ detail }) => {
+    Object.assign(figures, detail);
+    ready(document);
+    drawNew(document);
+    const shown = new Set(places().map((place) => place.dataset.figure));
+    Object.keys(figures).forEach((name) => shown.has(name) || delete figures[name]);
+  });
 
   let closed = [];
   addEventListener("beforeprint", () => {

@@ -1,9 +1,10 @@
 """Workdir -> report.html, one file that opens offline, and report.json, the same for machines."""
 
 import base64
+import functools
 import hashlib
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -51,13 +52,20 @@ def build_report(workdir: pathlib.Path) -> pathlib.Path:
     return workdir / "report.html"
 
 
-def render(told: Mapping[str, Any]) -> str:
-    """The page as text."""
-    canvas = Canvas()
+def render(
+    told: Mapping[str, Any], canvas: "Canvas | None" = None, live: Mapping[str, str] | None = None
+) -> str:
+    """The page as text.
+
+    canvas: where its figures are collected; live: the style and the script of a page that follows
+    its run (report/live.py).
+    """
+    canvas = canvas or Canvas()
     stages = [_stage(stage, told, canvas) for stage in told["stages"]]
     by_anchor = {finding["anchor"]: finding for stage in stages for finding in stage["findings"]}
     score = told["verdict"]["score"]
-    verdict = canvas.place(figures.draw("test_score", score)) if score else ""
+    verdict = _drawn("test_score", score, canvas) if score else ""
+    texts = scripts(canvas, before=[live["script"]] if live else [])
     return template("page.html").render(
         told=told,
         stages=stages,
@@ -68,10 +76,13 @@ def render(told: Mapping[str, Any]) -> str:
         overridden=set(told["overrides"]),
         run=told["run"],
         css=style(),
-        **scripts(canvas),
+        live={name: markupsafe.Markup(text) for name, text in live.items()} if live else None,
+        policy=policy(texts["hashes"], connects=live is not None),
+        **texts,
     )
 
 
+@functools.cache
 def template(name: str) -> jinja2.Template:
     """A template of this folder."""
     environment = jinja2.Environment(
@@ -93,10 +104,20 @@ def style() -> markupsafe.Markup:
     ).format(light=_variables(COLOURS), dark=dark, css=markupsafe.Markup(text("page.css")))
 
 
-def scripts(canvas: "Canvas") -> dict[str, Any]:
+def policy(hashes: str, *, connects: bool = False) -> str:
+    """The Content-Security-Policy of the page: its own scripts and no other, and nothing from
+    elsewhere; connects: it may ask who served it."""
+    more = "; connect-src 'self'" if connects else ""
+    return (
+        f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {hashes}{more}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def scripts(canvas: "Canvas", *, before: Sequence[str] = ()) -> dict[str, Any]:
     """What a template with figures needs: the scripts that draw them, the scripts' names for its
-    policy, and the figures as data."""
-    texts = [plotly.offline.get_plotlyjs(), text("page.js")]
+    policy, and the figures as data; before: scripts that see the page before it is drawn."""
+    texts = [plotly.offline.get_plotlyjs(), *before, text("page.js")]
     return {
         "scripts": [markupsafe.Markup(text) for text in texts],
         "hashes": " ".join(digest(text) for text in texts),
@@ -110,10 +131,31 @@ def small_evidence(evidence: Mapping[str, Any]) -> markupsafe.Markup:
 
 
 class Canvas:
-    """Collects plotly figures, to be drawn by the page's script, and leaves a place for each."""
+    """Collects plotly figures, to be drawn by the page's script, and leaves a place for each.
 
-    def __init__(self):
-        self.figures: list[Any] = []
+    A figure is named after its content: a part of a page changes only where what it shows does.
+
+    before: a canvas from which drawings of the same content are taken over.
+    """
+
+    def __init__(self, before: "Canvas | None" = None):
+        self.figures: dict[str, Any] = {}
+        self._known: dict[str, tuple[markupsafe.Markup, dict[str, Any]]] = {}
+        self._before = before._known if before else {}
+
+    def draw(
+        self, content: Any, drawer: Callable[[], Sequence[figures.Drawing] | None]
+    ) -> markupsafe.Markup:
+        """A place for what `drawer` makes of this content, nothing if it makes nothing."""
+        name = _name(content)
+        if name in self._before:
+            shown, drawn = self._before[name]
+        else:
+            alone = Canvas()
+            shown, drawn = alone.place(drawer()), alone.figures
+        self._known[name] = shown, drawn
+        self.figures |= drawn
+        return shown
 
     def place(self, drawings: Sequence[figures.Drawing] | None) -> markupsafe.Markup:
         """Drawings side by side where there is room."""
@@ -129,12 +171,14 @@ class Canvas:
             return markupsafe.Markup('<div class="drawing">{}</div>').format(drawing)
         figure = drawing.to_plotly_json()
         caption = figure["layout"].pop("meta", {}).get("caption", "")
-        self.figures.append({"data": figure["data"], "layout": figure["layout"]})
+        shown = {"data": figure["data"], "layout": figure["layout"]}
+        name = _name(shown)
+        self.figures[name] = shown
         return markupsafe.Markup(
             '<figure class="drawing"><figcaption>{}</figcaption>'
             '<div class="plot" role="img" aria-label="{}" data-figure="{}" style="height:{}px">'
             "</div></figure>"
-        ).format(caption, caption, len(self.figures) - 1, int(figure["layout"]["height"]))
+        ).format(caption, caption, name, int(figure["layout"]["height"]))
 
 
 def _stage(stage: Mapping[str, Any], told: Mapping[str, Any], canvas: Canvas) -> dict[str, Any]:
@@ -143,16 +187,21 @@ def _stage(stage: Mapping[str, Any], told: Mapping[str, Any], canvas: Canvas) ->
     return {
         **stage,
         "findings": [_finding(finding, canvas) for finding in stage["findings"]],
-        "runs": canvas.place(_runs.runs(curves)),
+        "runs": canvas.draw(["curves", curves], lambda: _runs.runs(curves)),
     }
 
 
 def _finding(finding: Mapping[str, Any], canvas: Canvas) -> dict[str, Any]:
     """A finding with its drawing, or a small table where nobody drew its evidence."""
-    drawings = figures.draw(finding["check"], finding["evidence"])
-    shown = canvas.place(drawings) if drawings else _small_table(finding["evidence"])
+    check, evidence = finding["check"], finding["evidence"]
+    shown = _drawn(check, evidence, canvas) or _small_table(evidence)
     bad = finding["status"] in ("FAIL", "WARN")
-    return {**finding, "shown": shown, "open": bad or finding["check"] in OPEN_CHECKS}
+    return {**finding, "shown": shown, "open": bad or check in OPEN_CHECKS}
+
+
+def _drawn(check: str, evidence: Mapping[str, Any], canvas: Canvas) -> markupsafe.Markup:
+    """What a check found as a drawing, where somebody drew it."""
+    return canvas.draw([check, evidence], lambda: figures.draw(check, evidence))
 
 
 def _small_table(evidence: Mapping[str, Any]) -> markupsafe.Markup:
@@ -196,6 +245,11 @@ def _flat(config: Mapping[str, Any], front: str = "") -> list[tuple[str, Any]]:
         else:
             pairs.append((f"{front}{name}", value))
     return pairs
+
+
+def _name(content: Any) -> str:
+    """Sixteen letters that tell contents apart."""
+    return hashlib.sha256(writers.to_json(content).encode()).hexdigest()[:16]
 
 
 def _variables(colours: Mapping[str, str]) -> markupsafe.Markup:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, NamedTuple
 
-from recipe_jax.resolve import Between, Count
+from recipe_jax.resolve import Between, Count, Fraction
 from recipe_jax.types import UserError
 
 
@@ -11,7 +11,8 @@ class Train(NamedTuple):
     default one an epoch and at most 50; patience: looks without a better validation score before
     the run stops early (None: never); extend: to how many epochs in all the final trainings went on
     after their end, one number each time (`--extend` writes it); hidden: inputs that no model sees,
-    by their places in an example laid out flat."""
+    by their places in an example laid out flat; resolution: of the images that models see, as a
+    share of their height and width."""
 
     batch_size: Count = 32
     epochs: Count = 40
@@ -19,6 +20,7 @@ class Train(NamedTuple):
     patience: Count | None = None
     extend: tuple[Count, ...] = ()
     hidden: tuple[Annotated[int, Between(0)], ...] = ()
+    resolution: Fraction = 1.0
 
 
 class Length(NamedTuple):

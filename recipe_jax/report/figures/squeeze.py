@@ -245,6 +245,39 @@ def coverage(evidence: Evidence) -> go.Figure:
     )
 
 
+def more_training(evidence: Evidence) -> go.Figure:
+    """Validation over the epochs, with the last looks and the ones that they are held against."""
+    scores, at = _style.lanes(evidence["scores"]), evidence["at"]
+    traces: list[Any] = _style.band(at, scores, name="validation", colour=_style.ORANGE)
+    values = [each for each in scores.ravel() if np.isfinite(each)]
+    low, high = min(values), max(values)
+    for (first, last), name, colour in zip(
+        evidence["parts"], ("looks before", "last looks"), (_style.GREY, _style.BLUE)
+    ):
+        # A part may be one look, and is then a line.
+        area = go.Scatter(
+            x=[first, first, last, last],
+            y=[low, high, high, low],
+            name=name,
+            mode="lines",
+            fill="toself",
+            fillcolor=_style.BANDS[colour],
+            line={"color": colour, "width": 1},
+            hoverinfo="skip",
+        )
+        traces.insert(0, area)
+    return _style.frame(
+        *traces,
+        caption=f"Validation {evidence.get('metric', 'score')} of the final trainings",
+        x_title="epoch",
+    )
+
+
+def extended(evidence: Evidence) -> go.Figure:
+    """The same for a run that went on: the end of before, and the end now."""
+    return more_training(evidence)
+
+
 def confusion(evidence: Evidence) -> go.Figure:
     """Which class is taken for which; shares of each true class."""
     classes, counts = list(evidence["classes"]), _style.array(evidence["matrix"])
