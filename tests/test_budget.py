@@ -290,6 +290,9 @@ def test_open_changes_are_told_with_what_would_decide_them():
         "The next budget, large, is seeds 8 in place of 4, looks 3 in place of 2" in found.summary
     )
     assert "Its up to 32 seeds would decide about 2 of these." in found.summary
+    # What stays as it is, such as 5 folds, is nothing that is bought.
+    assert all(old < new for old, new in zip(found.evidence["now"], found.evidence["bigger"]))
+    assert "folds" not in found.evidence["numbers"]
     assert found.evidence["open"] == [f"change {i}" for i in range(1, 6)]
     assert len(figures.draw("budget", found.evidence) or ()) == 2
 

@@ -156,6 +156,22 @@ def test_the_stage_compares_the_rate_with_a_tenth_of_it(monkeypatch):
     assert found.evidence["examples"]["labels"][0] in ("no", "yes")
 
 
+def test_so_many_examples_are_watched_and_of_a_text_one_window():
+    context = context_of()
+    assert watching.examples(context) == watching.WATCHED <= len(context.task.validation.targets)
+    few = context.task.validation.first(3)
+    assert watching.examples(with_validation(context, few)) == 3
+    spec = dataclasses.replace(
+        context.task.spec, kind="next_token", input_shape=(8,), input_dtype="int32"
+    )
+    read = dataclasses.replace(context.task, spec=spec, modality="text")
+    assert watching.examples(context._replace(task=read)) == 1
+
+
+def with_validation(context, split):
+    return context._replace(task=dataclasses.replace(context.task, validation=split))
+
+
 def test_a_diverged_run_is_told():
     context = context_of()
     head = task_of().validation.first(16)
