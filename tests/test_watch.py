@@ -9,6 +9,7 @@ import json
 import pathlib
 import re
 import shutil
+import signal
 import threading
 import types
 import urllib.error
@@ -510,6 +511,17 @@ def address_in(capsys):
     raise AssertionError("no address is printed")
 
 
+@pytest.fixture
+def ctrl_c():
+    """It means what it means in a process of its own: a run before may have changed that here."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    watcher = signal.set_wakeup_fd(-1)
+    yield
+    signal.signal(signal.SIGINT, handler)
+    signal.set_wakeup_fd(watcher, warn_on_full_buffer=False)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_it_with_exit_code_0(workdir, capsys):
     seen = []
 
