@@ -613,7 +613,7 @@ def test_the_report_is_built_again_from_the_workdir_alone(trained, place):
 def test_a_report_needs_a_workdir(place):
     (place / "mine").mkdir()
     assert "no workdir of a run" in refused(commands.report, ["report", "--workdir=mine"])
-    assert "no workdir of a run" in refused(commands.report, ["report", "--workdir=none"])
+    assert "no run in none" in refused(commands.report, ["report", "--workdir=none"])
     assert "Say which workdir" in refused(commands.report, ["report"])
     (place / "mine" / "run.json").write_text("{")
     assert "run.json" in refused(commands.report, ["report", "--workdir=mine"])

@@ -82,7 +82,9 @@ def test_importance_by_hand():
 
 def test_what_is_left_out():
     useless = fewer_inputs._useless
-    assert useless(np.array([0.1, 0.2, 0.3]), np.array([-0.1, 0.1, 0.0])).tolist() == [0, 2]
+    # The third seems to bring more than the second, which surely brings something.
+    assert useless(np.array([0.1, 0.2, 0.3]), np.array([-0.1, 0.1, 0.0])).tolist() == [0]
+    assert useless(np.array([0.1, 0.4, 0.3]), np.array([-0.1, 0.1, 0.0])).tolist() == [0, 2]
     assert not len(useless(np.array([0.1, 0.2]), np.array([0.05, 0.1])))
     # Twins stand in for each other: all look useless, and half of them stay.
     assert useless(np.array([0.3, 0.1, 0.2, 0.0]), np.full(4, -0.1)).tolist() == [3, 1]

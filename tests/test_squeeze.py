@@ -59,7 +59,7 @@ def test_settings_are_chosen_by_what_folds_say_and_not_by_the_search():
     assert {trial.seed for trial in asked.trials} == {members.FOLD_SEED}
     assert found.evidence["places"] == [3, 2, 1]
     assert found.evidence["kept"] == [True, True, False]
-    assert "from 0.8999 to 0.6999; the one that goes on is number 3" in found.summary
+    assert "from 0.8999 to 0.6999; setting 1, which goes on, is number 3" in found.summary
 
 
 def test_the_snapshots_are_one_run_that_pauses_at_the_end_of_every_cycle():

@@ -93,10 +93,11 @@ def test_next_steps_are_ranked_and_can_be_pasted():
     steps = found.evidence["next"]
     assert [each["gain"] for each in steps] == pytest.approx([0.105, 0.02, 0.02])
     assert steps[0]["command"] == (
-        "python -m experiments.run --config 'my digits.py' --config.model.width=32"
+        "python -m experiments.run --config 'my digits.py' --config.model.width=32 "
+        "--workdir=runs/my-digits-twice-the-units"
     )
     assert "--config.optim.weight_decay=0.01" in steps[1]["command"]
-    assert all("more" not in each["command"] for each in steps)
+    assert all(" more" not in each["command"] for each in steps)
     (drawn,) = figures.draw("verdict", found.evidence)
     assert "<pre>" in drawn and "&#39;my digits.py&#39;" in drawn
 
@@ -106,9 +107,16 @@ def test_a_run_that_ended_early_goes_on_unless_its_schedule_ended(name):
     found, _ = judged(curves(0.9, 0.9, 0.7 - 0.5 * LOOKS), TEST, schedule={"name": name})
     (step,) = (each for each in found.evidence["next"] if "epochs" in each["name"])
     epochs = 2 * context_of().config["train"]["epochs"]
-    wanted = f"--extend={epochs}" if name == "constant" else f"--config.train.epochs={epochs}"
-    assert step["command"].endswith(wanted)
+    wanted = f"--extend={epochs}" if name == "constant" else f"--config.train.epochs={epochs} --"
+    assert wanted in step["command"] and ("--workdir=" in step["command"]) == (name == "cosine")
     assert ("--workdir of this run" in step["name"]) == (name == "constant")
+
+
+def test_the_constant_that_is_beaten_is_that_of_the_validation_split():
+    scores = {"names": ["network", "majority", "linear"], "scores": [0.95, 0.6, 0.9]}
+    found, _ = judged(curves(0.96, 0.95, RESTED), TEST, finding("baselines", **scores))
+    assert found.evidence["constant"] == 0.6
+    assert judged(curves(0.96, 0.95, RESTED), TEST)[0].evidence["constant"] == 0.5
 
 
 def test_the_augmentation_to_try_is_one_that_keeps_labels():

@@ -124,7 +124,9 @@ def compare(argv: Sequence[str]) -> int:
         return 0
     console = Console()
     app_compare.tell(console, told)
-    console.line(f"\nPage: {app_compare.write(told, pathlib.Path(own.out or 'compare.html'))}")
+    # Beside the first run, where what is made lies: not among somebody's sources.
+    beside = pathlib.Path(folders[0]).absolute().parent / "compare.html"
+    console.line(f"\nPage: {app_compare.write(told, pathlib.Path(own.out) if own.out else beside)}")
     return 0
 
 
@@ -310,7 +312,10 @@ def _doctor_flags(own: flags.FlagValues) -> None:
 
 def _compare_flags(own: flags.FlagValues) -> None:
     flags.DEFINE_string(
-        "out", None, "where the page goes (compare.html; with --json nowhere)", flag_values=own
+        "out",
+        None,
+        "where the page goes (compare.html beside the first run; with --json nowhere)",
+        flag_values=own,
     )
     flags.DEFINE_bool(
         "examples",

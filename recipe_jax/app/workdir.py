@@ -32,6 +32,8 @@ RECORDED = (
     "written",
 )
 ENDED = ("done", "gate closed")
+SHOWN = 5
+"""Settings that differ, of those that are many."""
 # What decides the bits besides config and data: going on under another of these is refused.
 BITWISE = ("jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -194,9 +196,10 @@ def _resume(path: pathlib.Path, config: Mapping[str, Any], record: dict[str, Any
         held["recipe"] = {**stored["recipe"], "force": True}
     changed = configs.differences(held, given)
     if changed:
+        more = f"; and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
         raise UserError(
-            f"--workdir {path} belongs to another config ({'; '.join(changed[:5])}); choose "
-            "another --workdir, or start anew with --overwrite."
+            f"--workdir {path} belongs to another config ({'; '.join(changed[:SHOWN])}{more}); "
+            "choose another --workdir, or start anew with --overwrite."
         )
     if old["what"] != record["what"]:
         raise UserError(

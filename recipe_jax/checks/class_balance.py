@@ -47,8 +47,8 @@ def look(examples: Examples) -> Iterator[Finding]:
         f"{majority:.1%} of validation. A logistic regression recalls {plain:.1%} of a class on "
         f"average and is right in {accuracy[0]:.1%}; with classes weighed evenly {weighed:.1%} and "
         f"{accuracy[1]:.1%}.",
-        remedy="Weighing helps the rare classes: try --config.data.balance=weights, batch or "
-        "oversample, where they matter more than the share of right answers."
+        remedy="Weighing helps the rare classes: try --config.data.balance=weights "
+        "(or batch, or oversample) where they matter more than the share of right answers."
         if weighed > plain + 0.01
         else "",
         evidence={

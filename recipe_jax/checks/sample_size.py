@@ -61,8 +61,8 @@ def _used(examples: Examples) -> str:
         return f"All examples take part, {train} of them in training"
     return (
         f"{used} of {task.available} examples take part ({used / task.available:.0%}), {train} of "
-        "them in training; the rest is left out by data.fraction, data.classes or "
-        "data.max_examples"
+        "them in training; the rest is left out by data.fraction, data.classes, "
+        "data.class_fractions or data.max_examples"
     )
 
 

@@ -185,7 +185,7 @@ def _proposal(modality: str, fine: list[dict[str, Any]]) -> str:
     """The settings to paste, the strongest of each kind, and what they say of the architecture."""
     settings = {key: value for each in fine for key, value in map(_pair, each["settings"])}
     means = list(dict.fromkeys(each["means"] for each in fine if each["means"]))
-    parts = []
+    parts = [f"As architecture, to be tried: {' and '.join(means)}"] if means else []
     if settings and modality == "image":
         given = " ".join(f"--config.augment.{key}={value}" for key, value in settings.items())
         parts.append(f"As augmentation, to be tried: --config.augment.name=image {given}")
@@ -196,9 +196,8 @@ def _proposal(modality: str, fine: list[dict[str, Any]]) -> str:
             for key, value in settings.items()
         )
         parts.append(f"As augmentation, to be tried: {given}")
-    if means:
-        parts.append(f"as architecture, {' and '.join(means)}")
-    return "; ".join(parts) + "." if parts else ""
+    # Flags come last and without a stop, so that they can be pasted.
+    return ". ".join(parts)
 
 
 def _pair(setting: str) -> tuple[str, str]:

@@ -1,5 +1,8 @@
 """Stage diagnose: one verdict from all that was found, and what to try next."""
 
+import pathlib
+import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -12,7 +15,8 @@ from recipe_jax.types import Decision, Finding, Status
 EXPECTS = "The curves say what holds the score back, and which change would pay most."
 ALWAYS = True
 """Also after a gate has closed."""
-NEXT = 3
+NEXT, LONGEST = 3, 48
+"""Steps that are told, and characters of the folder that is proposed for one."""
 KEEPS = "keeps labels"
 LATE = 0.2
 """The last part of a run, where a loss that still falls says that it ended too early."""
@@ -106,7 +110,7 @@ def _stopped(context: Context) -> Finding:
 def judged(context: Context, found: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
     """(verdict, why, numbers). Scores are skills here: 0 for the best constant, 1 for perfect."""
     curves, test = found["curves"], found["test_score"]
-    constant = float(test["baselines"]["scores"][0])
+    constant = _constant(found)
     best = _best_looks(context, curves)
     train, held = (
         float(np.nanmean(np.asarray(curves[f"{split}_score"])[best]))
@@ -217,7 +221,24 @@ def command(context: Context, step: Step) -> str:
         f"--config.{path}={value:g}" if isinstance(value, float) else f"--config.{path}={value}"
         for path, value in step.settings.items()
     ]
-    return " ".join([context.command, *words])
+    return " ".join([context.command, *words, f"--workdir={_workdir(context, step)}"])
+
+
+def _workdir(context: Context, step: Step) -> str:
+    """Where a command goes that is pasted as it is: the run's own place holds the run."""
+    given = shlex.split(context.command)
+    config = pathlib.PurePath(given[-1].partition(":")[0]).stem if "--config" in given else "run"
+    name = re.sub(r"[^a-z0-9]+", "-", f"{config} {step.name}".lower()).strip("-")
+    return f"runs/{name[:LONGEST].rstrip('-')}"
+
+
+def _constant(found: Mapping[str, Any]) -> float:
+    """The score of the best constant on validation; of a run that measured it on test alone,
+    there."""
+    measured = found.get("baselines") or found["test_score"]["baselines"]
+    scores = dict(zip(measured["names"], measured["scores"]))
+    scores.pop("network", None)
+    return float(next(iter(scores.values())))
 
 
 def _perfect(context: Context) -> float:

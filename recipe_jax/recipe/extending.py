@@ -97,9 +97,10 @@ def outlook(context: Context, results: Sequence[Result]) -> Finding:
             f"go on: {', '.join(that_go_on())})."
         )
     else:
+        more = "To" if better else "More training is not shown to pay; to"
         way = (
-            f"To train on from the last state: {context.repeated} --extend={2 * epochs(context)}, "
-            "with the --workdir of this run."
+            f"{more} train on from the last state: {context.repeated} "
+            f"--extend={2 * epochs(context)}, with the --workdir of this run."
         )
     return Finding(
         check=OUTLOOK,

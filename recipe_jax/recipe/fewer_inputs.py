@@ -132,10 +132,12 @@ _WORDS = "The inputs of a text are words at every place: there is no column to l
 
 
 def _useless(means: np.ndarray, low: np.ndarray) -> np.ndarray:
-    """Those not seen to bring anything; where that is all of them, as it is where each can stand in
-    for another, the lower half."""
-    useless = np.flatnonzero(~(low > 0))
-    return useless if len(useless) < len(low) else np.argsort(means, kind="stable")[: len(low) // 2]
+    """Those not seen to bring anything, but for what seems to bring as much as one that surely
+    does; where none is sure, as where each can stand in for another, the lower half."""
+    sure = low > 0
+    if not sure.any():
+        return np.argsort(means, kind="stable")[: len(low) // 2]
+    return np.flatnonzero(~sure & (means < means[sure].min()))
 
 
 def _places(inputs: Sequence[Inputs], chosen: np.ndarray) -> list[int]:

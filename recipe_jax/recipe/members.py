@@ -93,8 +93,9 @@ def best_settings(context: Context) -> Generator[Any, Any, list[Mapping[str, Any
         row="SQZ1 ENV3",
         status=Status.PASS,
         summary=f"{len(order)} best settings of the search over {folds} folds of the training "
-        f"split: out-of-fold {metric} from {means[order[0]]:.4g} to {means[order[-1]]:.4g}; the "
-        f"one that goes on is number {place}. The first {len(kept)} make an ensemble.",
+        f"split: out-of-fold {metric} from {means[order[0]]:.4g} to {means[order[-1]]:.4g}; "
+        f"setting 1, which goes on, is number {place} of them. The first {len(kept)} make an "
+        "ensemble.",
         evidence={
             "places": [i + 1 for i in order],
             "settings": [_differing(context.candidates)[i] for i in order],

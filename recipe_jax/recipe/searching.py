@@ -58,10 +58,12 @@ class Searched(NamedTuple):
 
 
 class Winner(NamedTuple):
-    """The setting that is best on new seeds, and its mean score there."""
+    """The setting that is best on new seeds, its mean score there, and that of the one that stood
+    before; more is better."""
 
     settings: Settings
     score: float
+    before: float
 
 
 def search(
@@ -150,7 +152,7 @@ def finals(context: Context, searched: Searched) -> Generator[Any, Any, Winner]:
     # Where every finalist diverged, the present setting is what is left.
     first = finalists.index(searched.settings[0])
     place = int(np.argmax(means)) if np.isfinite(means).any() else first
-    return Winner(finalists[place], means[place])
+    return Winner(finalists[place], means[place], means[first])
 
 
 def candidates(
@@ -281,6 +283,7 @@ def finding(context: Context, searched: Searched, winner: Winner) -> Finding:
     paths = dict.fromkeys(path for each in settings for path in each)
     logs = {axis.path: axis.log for axis in searched.axes}
     same = winner.settings == settings[0]
+    who = "this one" if winner.settings == settings[order[0]] else "another of the best"
     return Finding(
         check="search",
         row=f"{context.search.row} TUNE4 TUNE8 TUNE10",
@@ -290,8 +293,9 @@ def finding(context: Context, searched: Searched, winner: Winner) -> Finding:
         + f"validation {metric.metric} of {scores[order[0]]:.4g} (training "
         f"{final(fit, 'train/' + metric.metric):.4g}), the present setting {scores[0]:.4g}; "
         f"measured again on {len(FINAL_SEEDS)} new seeds "
-        + ("the present one is the best, with " if same else "the winner has ")
-        + f"{sign * winner.score:.4g}.",
+        + ("the present one is the best, with " if same else f"{who} is the best, with ")
+        + f"{sign * winner.score:.4g}"
+        + ("." if same else f" to the present one's {sign * winner.before:.4g}."),
         evidence={
             "axes": {
                 path: {
