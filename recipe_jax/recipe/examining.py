@@ -115,7 +115,9 @@ def examined(context: Context) -> Iterator[Finding | Asked]:
         for each in (cause.finding, *cause.explains)
         if cause.fault in SOUGHT
     }
-    asked = [_sought(each, sought) for each in found if each.status != Status.SKIP]
+    asked = [
+        _sought(each, sought.get(id(each), "")) for each in found if each.status != Status.SKIP
+    ]
     yield Asked("the program", asked)
     passed = sum(each.status == Status.PASS for each in found)
     first = causes[0] if causes else None
@@ -135,13 +137,12 @@ def examined(context: Context) -> Iterator[Finding | Asked]:
             "passed": passed,
         },
     )
-    yield _sought(told, {id(told): SOUGHT[told.fault]} if told.fault in SOUGHT else {})
+    yield _sought(told, SOUGHT.get(told.fault, ""))
 
 
-def _sought(finding: Finding, sought: Mapping[int, str]) -> Finding:
-    """A failure as a warning, where a later stage mends what is behind it."""
-    later = sought.get(id(finding))
-    if later is None or finding.status != Status.FAIL:
+def _sought(finding: Finding, later: str) -> Finding:
+    """A failure as a warning, where a later stage mends what is behind it, as `later` says."""
+    if not later or finding.status != Status.FAIL:
         return finding
     remedy = f"{later} {finding.remedy}".strip()
     return dataclasses.replace(finding, status=Status.WARN, remedy=remedy)
