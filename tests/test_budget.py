@@ -32,7 +32,7 @@ from recipe_jax.types import UserError
 CONFIG = str(pathlib.Path(__file__).parent.parent / "configs" / "tiny.py")
 STAGES = (data_stage, skeleton, overfit, regularise, tune, squeeze, diagnose)
 OPEN = {"search": {"name": "random"}}
-SPEED = Speed(step_seconds=1e-3, program_seconds=1.0)
+SPEED = Speed((1000,), (1e-3,), program_seconds=1.0)
 
 
 def completed(**sections):
@@ -42,7 +42,7 @@ def completed(**sections):
 def cost(context, speed=SPEED):
     def seconds(numbers):
         other = budgeting.with_budget(context, Budget("", numbers))
-        return plan.predicted(plan.of_stages(STAGES, other), speed)
+        return plan.predicted(plan.of_stages(STAGES, other, multiply_adds=1000), speed)
 
     return seconds
 
@@ -110,7 +110,7 @@ def test_the_prediction_is_what_was_asked_for(seconds):
 def test_a_faster_machine_is_given_more():
     context = context_of(search={"name": "random"}, recipe={"budget_seconds": 100.0})
     slow, fast = (
-        budget.timed(context.config, cost(context, Speed(step, 1.0))).decided
+        budget.timed(context.config, cost(context, Speed((1000,), (step,), 1.0))).decided
         for step in (2e-3, 5e-4)
     )
     assert all(slow[path] <= fast[path] for path in slow) and slow != fast
@@ -133,22 +133,47 @@ def test_too_short_a_budget_is_refused_with_one_that_would_do():
 
 
 def test_a_prediction_by_hand():
-    planned = [plan.Planned("skeleton", 4, 2, 1000, 0), plan.Planned("tune", 8, 1, 500, 200)]
-    programs, steps = 3 + plan.BESIDE["skeleton"], 1500 + plan.OPEN * 200
-    expected = 2.0 * programs + 0.01 * steps
-    assert plan.predicted(planned, Speed(0.01, 2.0)) == pytest.approx(expected)
+    small, large = 1000, 4000
+    planned = [
+        plan.Planned("skeleton", 4, 2, 1000, 0, small),
+        plan.Planned("tune", 8, 1, 500, 200, large),
+    ]
+    speed = Speed((small, large), (0.01, 0.05), 2.0)
+    programs, steps = 3 + plan.BESIDE["skeleton"], 500 + plan.OPEN * 200
+    beside, expected = 2.0 * programs, 0.01 * 1000 + 0.05 * steps
+    assert plan.predicted(planned, speed) == pytest.approx(beside + expected)
+    assert plan.beside(planned, speed) == pytest.approx(beside)
+    assert plan.taken({small: 300, large: 20}, speed) == pytest.approx(3.0 + 1.0)
+
+
+def test_a_network_that_was_not_timed_costs_what_its_size_says():
+    one = Speed((100_000,), (1e-4,), 1.0)
+    assert one.step(100_000) == pytest.approx(1e-4)
+    # 15 us a step and 0.3 ns a multiply-add, both 1e-4 / 45e-6 times as much.
+    assert one.step(0) == pytest.approx(15e-6 / 45e-6 * 1e-4)
+    assert one.step(1_000_000) == pytest.approx(315e-6 / 45e-6 * 1e-4)
+    two = Speed((100_000, 1_000_000), (1e-4, 1e-3), 1.0)
+    costs = [two.step(size) for size in (10_000, 100_000, 300_000, 1_000_000, 4_000_000)]
+    assert costs == sorted(costs) and costs[1] == pytest.approx(1e-4)
+    assert costs[3] == pytest.approx(1e-3)
+    assert costs[4] == pytest.approx(1215e-6 / 315e-6 * 1e-3)
 
 
 def test_timing_tells_steps_from_compiling_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(timing.tempfile, "tempdir", str(tmp_path))
     context = context_of(train={"epochs": 2, "batch_size": 16})
-    ticks = iter((10.0, 15.0, 16.0))
-    found = timing.measured(context, clock=lambda: next(ticks))
+    # Of each setting: after the start, after compiling and all steps, after the steps again.
+    ticks = iter((1.0, 10.0, 15.0, 16.0, 20.0, 23.0, 25.0, 26.0))
+    wider = {"model.width": 64}
+    found = timing.measured(context, [wider, {}], clock=lambda: next(ticks))
     lanes, epochs, examples = timing._size(context)
     assert (lanes, epochs, examples) == (timing.LANES, 2, len(context.task.train.targets))
     steps = lanes * plan.settings.of_config(context.config["train"], examples).num_steps
-    assert found.step_seconds == pytest.approx(1.0 / steps)
-    assert found.program_seconds == pytest.approx(4.0)
+    large = plan.cost(context._replace(carried=wider)).multiply_adds
+    assert found.multiply_adds == (plan.cost(context).multiply_adds, large)
+    assert found.step_seconds == pytest.approx((2.0 / steps, 1.0 / steps))
+    assert found.program_seconds == pytest.approx((4.0 + 1.0) / 2)
+    assert found.timing_seconds == 25.0
     assert [*tmp_path.iterdir()] == []
 
 
@@ -157,6 +182,62 @@ def test_what_takes_long_is_timed_on_fewer_lanes_and_examples(monkeypatch):
     monkeypatch.setattr(timing, "SECONDS", 1e-5)
     lanes, epochs, examples = timing._size(context)
     assert (epochs, examples) == (1, 16) and lanes == 4
+
+
+# --- Decided again when a stage begins -------------------------------------------------------
+
+
+def settled(context, number, work, *, asked=400.0, speed=SPEED):
+    numbers = budget.at(context.config, 2.0)
+    context = budgeting.with_budget(context, Budget("", numbers))
+    spent = budgeting.Spent(context.budget, asked, speed, asked)
+    return numbers, budgeting.settled(spent, STAGES, number, context, work)
+
+
+@pytest.fixture(scope="module")
+def searching():
+    return context_of(search={"name": "random"})
+
+
+@pytest.mark.parametrize("stage", [skeleton, overfit, regularise, diagnose])
+def test_only_what_one_stage_spends_is_decided_again(searching, stage):
+    assert settled(searching, STAGES.index(stage), {}) == (budget.at(searching.config, 2.0), {})
+
+
+def test_a_name_is_never_decided_again(searching):
+    spent = budgeting.Spent(searching.budget)
+    assert budgeting.settled(spent, STAGES, STAGES.index(tune), searching, {}) == {}
+
+
+def test_what_a_larger_network_took_is_saved_by_the_stages_to_come(searching):
+    number, size = STAGES.index(tune), plan.cost(searching).multiply_adds
+    speed = Speed((size,), (1e-3,), 1.0)
+    numbers, early = settled(searching, number, {size: 50_000}, speed=speed)
+    late = {path for paths in budget.LATE.values() for path in paths}
+    assert {*early} == late & {*numbers}
+    # As many steps of a network of four times the cost leave less.
+    _, late = settled(searching, number, {4 * size: 150_000}, speed=speed)
+    assert all(late[path] <= early[path] for path in early)
+    assert late["search.trials"] < early["search.trials"]
+    # When nothing is left, the smallest numbers; when all is left, the largest.
+    _, least = settled(searching, number, {size: 10**9}, speed=speed)
+    _, most = settled(searching, number, {}, asked=1e9, speed=speed)
+    lowest, highest = (budget.at(searching.config, end) for end in (0.0, budget.HIGHEST))
+    assert least == {path: lowest[path] for path in least}
+    assert most == {path: highest[path] for path in most}
+    # The search is over when the ensembles' stage begins.
+    _, last = settled(searching, STAGES.index(squeeze), {size: 50_000}, speed=speed)
+    assert {*last} == {*budget.LATE["squeeze"]} & {*numbers}
+
+
+def test_what_is_left_is_used_up(searching):
+    number, size = STAGES.index(tune), plan.cost(searching).multiply_adds
+    speed, work = Speed((size,), (1e-3,), 1.0), {size: 50_000}
+    numbers, found = settled(searching, number, work, speed=speed)
+    now = budgeting.with_budget(searching, Budget("", {**numbers, **found}))
+    gone = plan.before(speed) + plan.beside(plan.of_stages(STAGES[:number], now), speed) + 50.0
+    whole = gone + plan.predicted(plan.of_stages(STAGES[number:], now), speed)
+    assert 0.85 * 400 <= whole <= 400
 
 
 # --- Recorded once ---------------------------------------------------------------------------
@@ -170,9 +251,9 @@ WORDS = (
 def speed_of(monkeypatch, seconds):
     asked = []
 
-    def measured(context):
-        asked.append(context)
-        return Speed(step_seconds=seconds, program_seconds=1.0)
+    def measured(context, settings):
+        asked.append(settings)
+        return Speed((plan.cost(context).multiply_adds,), (seconds,), program_seconds=1.0)
 
     monkeypatch.setattr(timing, "measured", measured)
     return asked
@@ -192,7 +273,7 @@ def test_a_resume_keeps_what_was_found_on_a_machine_that_is_slower_now(tmp_path,
         (place / "trials.csv").read_text(),
     )
     found = record["plan"]["budget"]
-    assert found["budget_seconds"] == 90 and found["step_seconds"] == 0.05
+    assert found["budget_seconds"] == 90 and found["step_seconds"] == [0.05]
     assert 0.8 * 90 <= found["predicted_seconds"] <= 90
     count = found["decided"]["search.trials"]
     assert len([row for row in trials.splitlines() if ",search" in row]) == count
@@ -209,11 +290,11 @@ def test_a_resume_keeps_what_was_found_on_a_machine_that_is_slower_now(tmp_path,
     speed_of(monkeypatch, 0.1)
     assert sweep(place, "--overwrite") == 0
     anew = json.loads((place / "run.json").read_text())["plan"]["budget"]
-    assert anew["step_seconds"] == 0.1 and anew["decided"]["search.trials"] < count
+    assert anew["step_seconds"] == [0.1] and anew["decided"]["search.trials"] < count
 
 
 def test_other_seconds_are_timed_anew(tmp_path):
-    found = budgeting.Spent(Budget("90 seconds", {"recipe.seeds": 4}), {"budget_seconds": 90})
+    found = budgeting.Spent(Budget("90 seconds", {"recipe.seeds": 4}), 90, SPEED, 88.0)
     (tmp_path / "run.json").write_text(json.dumps({"plan": {"budget": found.as_data()}}))
     assert budgeting._recorded(tmp_path, 90) == found
     assert budgeting._recorded(tmp_path, 91) is None

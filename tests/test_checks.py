@@ -270,7 +270,7 @@ def by_heart(ends, *, shape="exponential", perfect=1.0, capable=(True, True), ex
         np.array(losses),
         factors=FACTORS,
         sizes=(2, 16),
-        perfect=np.broadcast_to(np.asarray(perfect, float), (4, 2)),
+        perfect=perfect and np.broadcast_to(np.asarray(perfect, float), (4, 2)),
         expected=expected,
         capable=capable,
         shown={},
@@ -282,6 +282,10 @@ def test_what_counts_as_learnt_by_hand():
     assert by_heart([1.0, 0.054, 1.0, 1.0]).status == Status.PASS
     assert by_heart([1.0, 0.056, 1.0, 1.0]).status == Status.FAIL
     assert by_heart([1.0, 0.01, 1.0, 1.0], perfect=0.9375).status == Status.FAIL
+    # Of values nothing is right or wrong.
+    assert "100% right" in by_heart([1.0, 0.01, 1.0, 1.0]).summary
+    assert said(by_heart([1.0, 0.01, 1.0, 1.0], perfect=None)) == (Status.PASS, "")
+    assert "right" not in by_heart([1.0, 0.01, 1.0, 1.0], perfect=None).summary
     tail = overfit_one_batch.tail(np.array([[5.0] * 98 + [1.0, 3.0], [1.0] * 99 + [np.nan]]))
     np.testing.assert_array_equal(tail, [2.0, np.inf])
 

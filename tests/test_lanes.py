@@ -168,6 +168,9 @@ def test_an_equal_request_trains_nothing(tmp_path, count):
         same_bits(one, three)
     assert once == (tmp_path / "metrics.jsonl").read_bytes() * 2
     assert second.trial_rows == first.trial_rows[:3]
+    # What is read from the disk counts as work too, so that a resume decides as the run did.
+    assert second.lane_steps == 3 * resumed[0].steps[-1] == second.work.total() > 0
+    assert {size: steps // 2 for size, steps in first.work.items()} == second.work
     assert second.lane_steps == 3 * ROUNDS * STEPS_A_ROUND
 
 

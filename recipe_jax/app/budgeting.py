@@ -14,19 +14,26 @@ from recipe_jax.recipe.budget import Budget
 from recipe_jax.recipe.settings import Recipe
 from recipe_jax.report.numbers import duration
 from recipe_jax.search.base import Search
+from recipe_jax.sweep.plan import Speed
 from recipe_jax.types import Task
 
 
 class Spent(NamedTuple):
-    """A budget, and what one in seconds was found from: the seconds asked for, what was timed, and
-    what the run should take by it; none for a name."""
+    """A budget, and what one in seconds was found from: the seconds asked for, how fast the machine
+    is, and what the run should take by that; None for a name."""
 
     budget: Budget
-    timed: Mapping[str, float] = {}
+    asked: float | None = None
+    speed: Speed | None = None
+    predicted: float | None = None
 
     def as_data(self) -> dict[str, Any]:
         """For run.json, which alone holds what a clock said."""
-        return {**self.budget._asdict(), **self.timed}
+        whole = self.budget._asdict()
+        if self.speed is None:
+            return whole
+        timed = {"budget_seconds": self.asked, "predicted_seconds": self.predicted}
+        return {**whole, **timed, **self.speed._asdict()}
 
 
 def spent(
@@ -40,15 +47,55 @@ def spent(
     known = None if overwrite else _recorded(workdir, asked)
     if known is not None:
         return known
-    speed = timing.measured(context)
+    # The network as it is, and the largest that the run may go on with: until it is known which one
+    # that is, the dearest is planned for, and what it does not take is left for the last stages.
+    rising = [hasattr(stage, "ladder") for stage in stages]
+    known_until = rising.index(True) if any(rising) else len(stages)
+    largest = [stage.ladder(context)[-1] for stage in stages[known_until:][:1]]
+    speed = timing.measured(context, [{}, *filter(None, largest)])
+    parts = (
+        (stages[:known_until], plan.cost(context).multiply_adds),
+        (stages[known_until:], speed.multiply_adds[-1]),
+    )
 
     def seconds(decided: Mapping[str, int]) -> float:
-        planned = plan.of_stages(stages, with_budget(context, Budget("", decided)))
-        return plan.predicted(planned, speed)
+        asked = with_budget(context, Budget("", decided))
+        return plan.before(speed) + sum(
+            plan.predicted(plan.of_stages(part, asked, multiply_adds=size), speed)
+            for part, size in parts
+        )
 
     found = budgets.timed(context.config, seconds)
-    timed = {"budget_seconds": asked, **speed._asdict()}
-    return Spent(found, {**timed, "predicted_seconds": seconds(found.decided)})
+    return Spent(found, asked, speed, seconds(found.decided))
+
+
+def settled(
+    spent: Spent, stages: Sequence[Any], number: int, context: Context, work: Mapping[int, int]
+) -> dict[str, int]:
+    """What is decided again of a budget in seconds when stage `number` begins, "section.key" ->
+    number: what no stage before it has spent. It follows from what was timed once and what was
+    trained since, never from a clock, so it is the same after a kill.
+
+    work: multiply-adds of a network's forward pass -> its lane-steps so far.
+    """
+    speed, asked = spent.speed, spent.asked
+    now = plan.name_of(stages[number])
+    if speed is None or asked is None or now not in budgets.LATE:
+        return {}
+    later = [*map(plan.name_of, stages[number:])]
+    paths = {path for name in later for path in budgets.LATE.get(name, ())}
+    paths &= {*context.budget.decided}
+    size = plan.cost(context).multiply_adds
+    done = plan.of_stages(stages[:number], context, multiply_adds=size)
+    gone = plan.before(speed) + plan.beside(done, speed) + plan.taken(work, speed)
+
+    def seconds(decided: Mapping[str, int]) -> float:
+        asked = with_budget(context, Budget("", decided))
+        planned = plan.of_stages(stages[number:], asked, multiply_adds=size)
+        return plan.predicted(planned, speed)
+
+    found = budgets.left(context.config, context.budget, paths, asked - gone, seconds)
+    return {path: found[path] for path in sorted(paths)}
 
 
 def told(spent: Spent, config: Mapping[str, Any], stages: Sequence[Any]) -> list[str]:
@@ -56,8 +103,8 @@ def told(spent: Spent, config: Mapping[str, Any], stages: Sequence[Any]) -> list
     searches = any(getattr(stage, "SEARCHES", False) for stage in stages)
     paths = [*budgets.LADDERS] if any(hasattr(s, "ALWAYS") for s in stages) else ["search.trials"]
     parts = [budgets.words(config, spent.budget, paths if searches else ())]
-    if spent.timed:
-        parts.append(f"{duration(spent.timed['predicted_seconds'])} by what was timed here")
+    if spent.predicted is not None:
+        parts.append(f"{duration(spent.predicted)} by what was timed here")
     words = "; ".join(filter(None, parts))
     return [f"budget    {spent.budget.name}: {words}"] if words else []
 
@@ -85,5 +132,11 @@ def _recorded(workdir: pathlib.Path, asked: float) -> Spent | None:
     found = record.get("plan", {}).get("budget", {}) if isinstance(record, dict) else {}
     if found.get("budget_seconds") != asked:
         return None
-    fields = {name: found[name] for name in Budget._fields}
-    return Spent(Budget(**fields), {k: v for k, v in found.items() if k not in fields})
+    speed = Speed(
+        multiply_adds=tuple(found["multiply_adds"]),
+        step_seconds=tuple(found["step_seconds"]),
+        program_seconds=found["program_seconds"],
+        timing_seconds=found["timing_seconds"],
+    )
+    budget = Budget(**{name: found[name] for name in Budget._fields})
+    return Spent(budget, asked, speed, found["predicted_seconds"])

@@ -111,7 +111,7 @@ def execute(
     reads = any(getattr(stage, "READS_ANSWERS", False) for stage in stages)
     told = answers.read(workdir / answers.NAME, task) if reads else ()
     record["answers"] = writers.plain(told)
-    lines = plan.describe(planned, config=config, task=task, workdir=workdir)
+    lines = plan.describe(planned, context, workdir=workdir)
     lines += budgeting.told(spent, config, stages)
     if dry_run:
         console.line(writers.to_json(configs.to_data(config), indent=2))
@@ -136,7 +136,7 @@ def execute(
     console.header(f"experiments.{what}" + (" (going on)" if place.resumed else ""), lines)
     try:
         with contextlib.nullcontext() if beside is None else beside(place.path):
-            run = _Run(place, context, console, varied=varied, start=start)
+            run = _Run(place, context, console, spent=spent, varied=varied, start=start)
             exit_code = run.carry_out(stages, context)
     except OSError as error:
         if error.errno not in NO_PLACE:
@@ -302,10 +302,11 @@ class _Run:
         context: Context,
         console: Console,
         *,
+        spent: budgeting.Spent,
         varied: Collection[str],
         start: Loaded | None,
     ):
-        self.place, self.console = place, console
+        self.place, self.console, self.spent = place, console, spent
         self.config, self.task = context.config, context.task
         self.signals = Signals(console.interrupted)
         self.signals.install()
@@ -339,6 +340,7 @@ class _Run:
                 continue
             told, stage_began = record["stages"][number], time.monotonic()
             told["state"] = "running"
+            context = self._settled(stages, number, context)
             self.place.save()
             steps = record["plan"]["stages"][number]["lane_steps"]
             self.console.stage(told["name"], told["expects"], lane_steps=steps)
@@ -384,6 +386,20 @@ class _Run:
 
         page.build_report(self.place.path)
         return code
+
+    def _settled(self, stages: Sequence[Any], number: int, context: Context) -> Context:
+        """With what a budget in seconds leaves for this stage and those after it."""
+        changed = budgeting.settled(self.spent, stages, number, context, self.lanes.work)
+        if not changed:
+            return context
+        plan = self.place.record["plan"]
+        plan["budget"].setdefault("settled", {})[self.place.record["stages"][number]["name"]] = (
+            changed
+        )
+        decided = {**context.budget.decided, **changed}
+        words = ", ".join(f"{path.partition('.')[2]} {number}" for path, number in changed.items())
+        self.console.line(f"\nWhat is left of the budget: {words}.")
+        return budgeting.with_budget(context, context.budget._replace(decided=decided))
 
     def _drive(self, stage: Any, name: str, context: Context) -> tuple[Decision, list[Finding]]:
         generator, answer, found = stage.run(context), None, []
@@ -458,7 +474,7 @@ def _record(
         },
         "stages": [
             {
-                "name": stage.__name__.rpartition(".")[2],
+                "name": plan.name_of(stage),
                 "state": "waiting",
                 "expects": stage.EXPECTS,
             }

@@ -10,6 +10,7 @@ after a kill the group is trained to its pause again, to the same bits. Those of
 stay on disk at its end, until a longer one has gone on from them.
 """
 
+import collections
 import math
 import os
 import pathlib
@@ -133,6 +134,8 @@ class Lanes:
         self.metrics = writers.JsonlWriter(workdir / "metrics.jsonl", truncate_to=0)
         self.trial_rows: list[dict[str, Any]] = []
         self.lane_steps = 0
+        # What was trained: multiply-adds of a network's forward pass -> lane-steps.
+        self.work: collections.Counter[int] = collections.Counter()
         self.damage: list[str] = []
         self.widths: dict[str, int] = {}
         # Compiling leaves the interpreter free, so the programs of a request compile side by side.
@@ -249,8 +252,10 @@ class Lanes:
                     self._states_store(ready.name).save(ready.until, {"states": states}, {})
                     self._saved_at = time.monotonic()
         per_round = group.kind.length.steps_per_round
-        self.lane_steps += (ready.until - ready.first) * per_round * len(group.trials)
-        like = self._size(ready.build, group).weights
+        steps, sized = (ready.until - ready.first) * per_round, self._size(ready.build, group)
+        self.lane_steps += steps * len(group.trials)
+        self.work[sized.cost.multiply_adds] += steps * len(group.trials)
+        like = sized.weights
         return [
             groups.result(group, lane, arrays, like, ready.name)
             for lane in range(len(group.trials))

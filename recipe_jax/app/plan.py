@@ -12,50 +12,89 @@ from recipe_jax.report.numbers import duration
 from recipe_jax.sweep import plan as sweep_plan
 from recipe_jax.sweep.plan import Speed
 from recipe_jax.train import settings
-from recipe_jax.types import Task
 
 OPEN = 0.3
 """The part of what open comparisons may add that they do add, as a rule."""
 # What a stage does beside training takes so many times the compiling of a program: most of it is
-# compiling too, of the questions that checks ask. Measured on digits and iris.
-BESIDE = {"data": 0.5, "skeleton": 4.0, "squeeze": 4.0, "diagnose": 1.0}
+# compiling too, of the questions that checks ask. Measured on digits, diabetes and breast_cancer.
+BESIDE = {"data": 0.5, "skeleton": 6.0, "squeeze": 3.0, "diagnose": 1.0}
+START_SECONDS = 4.0
+"""From the command to the first look at the clock: importing, reading the data."""
 
 
 class Planned(NamedTuple):
     """One stage's training: lanes, programs (compiles of the train step), training steps in all;
-    more_lane_steps: on top at most, while what is compared stays open."""
+    more_lane_steps: on top at most, while what is compared stays open; multiply_adds: of a forward
+    pass on a batch, by the network that goes on."""
 
     stage: str
     lanes: int
     programs: int
     lane_steps: int
     more_lane_steps: int = 0
+    multiply_adds: int = 0
 
 
-def of_stages(stages: Sequence[Any], context: Context) -> list[Planned]:
-    """What every stage says it will train, in steps of the config's batch size."""
-    planned = []
+def cost(context: Context) -> sweep_plan.Cost:
+    """Of a forward pass on a batch, by the settings as they stand."""
+    spec = context.task.spec
+    batch = (context.setting("train.batch_size"), *spec.input_shape)
+    return sweep_plan.model_cost(
+        assembly.of_config(context.config, spec, context.carried).model,
+        jax.ShapeDtypeStruct(batch, spec.input_dtype),
+    )
+
+
+def of_stages(
+    stages: Sequence[Any], context: Context, *, multiply_adds: int | None = None
+) -> list[Planned]:
+    """What every stage says it will train, in steps of the batch size as it stands; multiply_adds:
+    of the network as it stands, where that is known."""
+    planned, size = [], multiply_adds or cost(context).multiply_adds
     for stage in stages:
         lanes = programs = steps = more = 0
         for wanted in stage.planned(context):
             each = settings.length(
                 epochs=wanted.epochs,
-                batch_size=context.config["train"]["batch_size"],
+                batch_size=context.setting("train.batch_size"),
                 evaluations=context.config["train"]["evaluations"],
                 num_examples=len(context.task.train.targets),
             ).num_steps
             lanes, programs = lanes + wanted.lanes, programs + wanted.programs
             steps += int(wanted.lanes * wanted.part) * each
             more += int(wanted.more * wanted.part) * each
-        planned.append(Planned(stage.__name__.rpartition(".")[2], lanes, programs, steps, more))
+        planned.append(Planned(name_of(stage), lanes, programs, steps, more, size))
     return planned
+
+
+def name_of(stage: Any) -> str:
+    """Of a stage, as it is told."""
+    return stage.__name__.rpartition(".")[2]
+
+
+def before(speed: Speed) -> float:
+    """Seconds until the first stage begins."""
+    return START_SECONDS + speed.timing_seconds
 
 
 def predicted(planned: Sequence[Planned], speed: Speed) -> float:
     """Seconds that a plan takes on a machine of this speed."""
+    steps = sum(
+        (each.lane_steps + OPEN * each.more_lane_steps) * speed.step(each.multiply_adds)
+        for each in planned
+    )
+    return beside(planned, speed) + steps
+
+
+def beside(planned: Sequence[Planned], speed: Speed) -> float:
+    """Seconds of all that is no step of a training."""
     programs = sum(each.programs + BESIDE.get(each.stage, 0.0) for each in planned)
-    steps = sum(each.lane_steps + OPEN * each.more_lane_steps for each in planned)
-    return speed.program_seconds * programs + speed.step_seconds * steps
+    return speed.program_seconds * programs
+
+
+def taken(work: Mapping[int, int], speed: Speed) -> float:
+    """Seconds of training steps that were made: multiply-adds of a network -> its lane-steps."""
+    return sum(steps * speed.step(size) for size, steps in work.items())
 
 
 def as_data(planned: Sequence[Planned]) -> dict[str, Any]:
@@ -68,22 +107,16 @@ def as_data(planned: Sequence[Planned]) -> dict[str, Any]:
     }
 
 
-def describe(
-    planned: Sequence[Planned], *, config: Mapping[str, Any], task: Task, workdir: pathlib.Path
-) -> list[str]:
+def describe(planned: Sequence[Planned], context: Context, *, workdir: pathlib.Path) -> list[str]:
     """The plan for the console."""
+    config, task = context.config, context.task
     whole = as_data(planned)
     lanes, programs = whole["lanes"], whole["programs"]
     runs = f"{lanes} training runs as lanes" if lanes != 1 else "1 training run as a lane"
     took = ""
     if lanes and jax.default_backend() == "cpu":
-        batch = (config["train"]["batch_size"], *task.spec.input_shape)
-        cost = sweep_plan.model_cost(
-            assembly.of_config(config, task.spec).model,
-            jax.ShapeDtypeStruct(batch, task.spec.input_dtype),
-        )
         seconds = sweep_plan.seconds(
-            cost,
+            cost(context),
             lane_steps=whole["lane_steps"],
             programs=programs,
             devices=len(jax.devices()),

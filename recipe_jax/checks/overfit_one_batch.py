@@ -21,7 +21,7 @@ def examine(
     *,
     factors: Sequence[float],
     sizes: Sequence[int],
-    perfect: Float[np.ndarray, "factors sizes"],
+    perfect: Float[np.ndarray, "factors sizes"] | None,
     expected: float,
     capable: Sequence[bool],
     shown: dict[str, Any],
@@ -30,7 +30,8 @@ def examine(
     """Training loss on a few fixed examples must fall to (nearly) nothing at some rate.
 
     factors: the rates tried, as multiples of the configured one (1 is among them); perfect: share
-    of the examples predicted right at the end (1 for regression), of which `least_right` is enough;
+    of the examples predicted right at the end, of which `least_right` is enough; None where there
+    is no right and wrong, as in regression;
     expected: the loss of the training prior, 5 % of which counts as learnt; capable: whether the
     model has as many parameters as numbers to learn, without which nothing is asked of it.
 
@@ -40,14 +41,17 @@ def examine(
     """
     level = max(expected, 0.5) if np.isfinite(expected) else 1.0
     last = tail(losses)
-    learnt = (last <= LEARNT * level) & (perfect >= least_right)
+    configured = list(factors).index(1.0)
+    learnt, shares = last <= LEARNT * level, [""] * len(sizes)
+    if perfect is not None:
+        learnt &= perfect >= least_right
+        shares = [f", {share:.0%} right" for share in perfect[configured]]
     enough = learnt | ~np.asarray(capable)
     over = enough.any(axis=0)
-    configured = list(factors).index(1.0)
     start = losses[configured, :, 0]
     told = "; ".join(
-        f"{size} examples: loss {first:.3g} -> {end:.2g}, {share:.0%} right"
-        for size, first, end, share in zip(sizes, start, last[configured], perfect[configured])
+        f"{size} examples: loss {first:.3g} -> {end:.2g}{share}"
+        for size, first, end, share in zip(sizes, start, last[configured], shares)
     )
     status, fault, remedy = _verdict(
         learnt=np.asarray(learnt.all(axis=1)),

@@ -5,7 +5,7 @@ log scale, so that a budget in seconds finds a place of its own.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from recipe_jax import resolve
@@ -31,6 +31,12 @@ LADDERS: dict[str, tuple[float, ...]] = {
 """What a budget decides: "section.key" -> its number on every rung."""
 GROWTH = {"recipe.seeds": 2.0, "recipe.members": 2.0, "search.trials": 4.0}
 """What grows beyond the last rung, and by how much from place to place."""
+LATE = {
+    "tune": ("search.trials",),
+    "squeeze": ("recipe.members", "recipe.candidates", "recipe.folds", "recipe.snapshots"),
+}
+"""Stage -> what it alone spends. Of a budget in seconds that is decided again when it begins, for
+by then it is known how large the network has become."""
 HIGHEST = 5.0
 TOLERANCE = 1e-3
 """Of a place: less than any number moves by."""
@@ -88,6 +94,26 @@ def at(config: Mapping[str, Any], place: float) -> dict[str, int]:
             number = _number(ladder, place, GROWTH.get(path, 1.0)) * whole.get(path, 1)
             found[path] = max(round(number), 1 if path in whole else 0)
     return found
+
+
+def left(
+    config: Mapping[str, Any],
+    budget: Budget,
+    paths: Collection[str],
+    asked: float,
+    seconds: Callable[[Mapping[str, int]], float],
+) -> dict[str, int]:
+    """What a budget decides, these numbers anew: the largest that cost no more than is left, or
+    the smallest.
+
+    seconds: what all that is still to come costs by numbers.
+    """
+
+    def whole(numbers: Mapping[str, int]) -> dict[str, int]:
+        return {**budget.decided, **{path: n for path, n in numbers.items() if path in paths}}
+
+    place = _place(config, asked, lambda numbers: seconds(whole(numbers)))
+    return whole(at(config, place))
 
 
 def filled(config: Mapping[str, Any], budget: Budget) -> dict[str, Any]:

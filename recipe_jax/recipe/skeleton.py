@@ -184,7 +184,7 @@ def _one_batch(
     shape = (len(factors), len(few))
     losses = np.stack([result.losses for result in memorised]).reshape(*shape, -1)
     predicted = outputs[factors.index(1.0) * len(few) + len(few) - 1][: few[-1]]
-    perfect, numbers = np.ones(shape), task.spec.num_outputs
+    perfect, numbers = None, task.spec.num_outputs
     if text.is_text(task):
         shown = text.learnt(task, predicted, split.first(few[-1]))
         numbers = task.spec.input_shape[0]

@@ -45,11 +45,23 @@ class Sweep(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """What a machine was timed at: seconds of a step of one lane, all devices busy with lanes, and
-    of compiling one program."""
+    """What a machine was timed at: seconds of a step of one lane, all devices busy with lanes, of
+    networks of so many multiply-adds a batch, in rising order; and of compiling one program.
 
-    step_seconds: float
+    timing_seconds: what it took to find this out."""
+
+    multiply_adds: tuple[int, ...]
+    step_seconds: tuple[float, ...]
     program_seconds: float
+    timing_seconds: float = 0.0
+
+    def step(self, multiply_adds: int) -> float:
+        """Seconds of a step of one lane of any network: what it roughly costs, times how far the
+        timed ones are from that; in between by how many multiply-adds there are."""
+        timed = [_rough(each) for each in self.multiply_adds]
+        ratios = [measured / rough for measured, rough in zip(self.step_seconds, timed)]
+        rough = _rough(multiply_adds)
+        return rough * float(np.interp(rough, timed, ratios))
 
 
 class Cost(NamedTuple):
@@ -85,8 +97,13 @@ def rounds_at_once(cost: Cost, *, width: int, steps_per_round: int, rounds: int)
 def seconds(cost: Cost, *, lane_steps: int, programs: int, devices: int) -> float:
     """What these steps may take on so many CPU cores, right within a factor of two or three: they
     are not timed, and a program may come from a cache."""
-    a_step = SECONDS_A_STEP + SECONDS_A_MULTIPLY_ADD * cost.multiply_adds
+    a_step = _rough(cost.multiply_adds)
     return (programs * SECONDS_A_COMPILE + lane_steps * a_step) / devices
+
+
+def _rough(multiply_adds: int) -> float:
+    """Seconds of a training step on one CPU core."""
+    return SECONDS_A_STEP + SECONDS_A_MULTIPLY_ADD * multiply_adds
 
 
 def model_cost(model: Model, batch: Any) -> Cost:
