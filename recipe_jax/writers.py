@@ -27,8 +27,8 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 NO_MEASUREMENTS = ("stage", "request", "trial", "step", "epoch", "split")
 """The keys of a row of metrics.jsonl that say where it belongs."""
-MOST_RUNS = 64
-"""So many trials of a request have curves of their own in TensorBoard."""
+MOST_RUNS, MOST_IN_ALL = 64, 300
+"""So many trials of a request, and of all requests, have curves of their own in TensorBoard."""
 
 
 @runtime_checkable
@@ -339,7 +339,8 @@ def rebuild_tensorboard(workdir: pathlib.Path) -> None:
     """Event files anew from metrics.jsonl: they cannot be cut back when a run resumes.
 
     TensorBoard draws hundreds of runs, not thousands: of a request of more than MOST_RUNS trials
-    there are the mean, the lowest and the highest value at every step instead, under "agg".
+    there are the mean, the lowest and the highest value at every step instead, under "agg"; and of
+    the largest requests too, where there are more than MOST_IN_ALL.
     """
     logdir, fresh = workdir / "tensorboard", workdir / ".tensorboard.tmp"
     shutil.rmtree(fresh, ignore_errors=True)
@@ -355,7 +356,7 @@ def rebuild_tensorboard(workdir: pathlib.Path) -> None:
 
 
 def _few_runs(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """The rows of every request, or their summary where it has more than MOST_RUNS trials."""
+    """The rows of every request, or their summary where it has too many trials."""
     held: dict[Any, list[Mapping[str, Any]]] = {}
     trials: dict[Any, set[str]] = {}
     sums: dict[Any, dict[Any, dict[str, tuple[float, float, float, int]]]] = {}
@@ -371,6 +372,12 @@ def _few_runs(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
                 _add(sums.setdefault(request, {}), each)
         else:
             _add(sums[request], row)
+    left = MOST_IN_ALL
+    for request in sorted(held, key=lambda each: len(trials[each])):
+        left -= len(trials[request])
+        if left < 0:
+            for row in held.pop(request):
+                _add(sums.setdefault(request, {}), row)
     for each in held.values():
         yield from each
     for (stage, request), places in sums.items():

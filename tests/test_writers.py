@@ -257,6 +257,20 @@ def test_of_many_trials_tensorboard_gets_a_summary(tmp_path):
     }
 
 
+def test_the_largest_requests_are_summed_up_where_all_together_are_too_many(tmp_path):
+    sizes = {f"r{size}": size for size in range(writers.MOST_RUNS, 0, -1)}
+    with writers.JsonlWriter(tmp_path / "metrics.jsonl") as file:
+        for request, size in sizes.items():
+            for trial in range(size):
+                row = {"stage": "s", "request": request, "trial": str(trial), "step": 5}
+                file.write({**row, "loss": 1.0})
+    writers.rebuild_tensorboard(tmp_path)
+    found, _ = events(tmp_path / "tensorboard")
+    told = {request: sum(f"s/{request}/" in tag for tag, _, _ in found) for request in sizes}
+    # 1 + 2 + ... + 24 = 300.
+    assert told == {name: size if size <= 24 else 3 for name, size in sizes.items()}
+
+
 def test_writers_opened_in_one_second_do_not_overwrite_each_other(tmp_path):
     for step in range(3):
         writer = writers.TensorBoardWriter(tmp_path)

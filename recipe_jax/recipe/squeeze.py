@@ -105,9 +105,11 @@ def _growth(context: Context, outputs: np.ndarray, validation: Split) -> Finding
     objective, kind = context.objective, context.task.spec.kind
     count, name = len(outputs), objective.score.metric
     single = [metrics_of(objective, each, validation.targets) for each in outputs]
+    # Models that do not count yet have no share: arrays of one shape compile once.
+    shares = np.tri(count) / np.arange(1, count + 1)[:, None]
     grown = [
-        metrics_of(objective, ensemble.average(outputs[:n], kind), validation.targets)
-        for n in range(1, count + 1)
+        metrics_of(objective, ensemble.average(outputs, kind, each), validation.targets)
+        for each in shares
     ]
     gain = np.mean([each["loss"] for each in single]) - grown[-1]["loss"]
     return judge(
