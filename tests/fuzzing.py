@@ -64,7 +64,7 @@ def outcome(reader: Reader, content: bytes, folder: pathlib.Path) -> str:
     return ended
 
 
-# --- Damage ------------------------------------------------------------------------------------
+# --- Damage ----------------------------------------------------------------------------------
 
 
 @st.composite
@@ -136,7 +136,7 @@ def json_files(document: Any) -> st.SearchStrategy[bytes]:
     )
 
 
-# --- Whole files to begin from -------------------------------------------------------------------
+# --- Whole files to begin from ---------------------------------------------------------------
 
 ROWS = [f"{i}.5,{'' if i % 7 == 3 else i % 5},{'abc'[i % 3]},{'ny'[i % 2]}" for i in range(40)]
 CSV = ("size,weight,colour,label\n" + "\n".join(ROWS) + "\n").encode()
@@ -196,7 +196,7 @@ def archives(draw: st.DrawFn) -> bytes:
         file, "w", draw(st.sampled_from((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)))
     ) as to:
         for name in draw(
-            st.lists(st.sampled_from(("x", "y", "../x", "/y", "x\0", "")), max_size=3)
+            st.lists(st.sampled_from(("x", "y", "../x", "/y", "x\0", "")), max_size=3, unique=True)
         ):
             to.writestr(f"{name}.npy", draw(headers() | st.sampled_from((*NPY, bytes(300_000)))))
     return draw(damaged(file.getvalue()))
@@ -231,6 +231,7 @@ CONFIG = {
     "train": {"batch_size": 16, "epochs": 3, "patience": None, "extend": []},
     "search": {"name": "random", "trials": 4, "space": [["optim.learning_rate", "log", 1e-4, 1]]},
 }
+WHOLE = configs.to_data(configs.as_dict(configs.complete(CONFIG)))
 YAML = b"""
 seed: 3
 model: &own {name: mlp, width: 8}
@@ -298,7 +299,7 @@ def record() -> dict[str, Any]:
     }
 
 
-# --- Readers -------------------------------------------------------------------------------------
+# --- Readers ---------------------------------------------------------------------------------
 
 
 def read_images(path: pathlib.Path) -> None:
@@ -322,6 +323,10 @@ def of_workdir(name: str) -> Callable[[pathlib.Path], Any]:
         folder = path.parent / "w"
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "model").mkdir(parents=True)
+        for file in (export.WEIGHTS, export.PROGRAM):
+            (folder / "model" / file).write_bytes(NPZ[0])
+        digests = export._digests(folder / "model")
+        (folder / "model" / export.DIGESTS).write_text(json.dumps(digests))
         shutil.copy(path, folder / name)
         content.collect(folder, lenient=True)
         watch.read_on(watch.Read(), folder / "metrics.jsonl")
@@ -368,7 +373,7 @@ READERS = (
     Reader("config.json", ".json", read_config, json_files(CONFIG)),
     Reader("config.yaml", ".yaml", read_config, damaged(YAML, *HOSTILE_YAML) | json_files(CONFIG)),
     Reader("resumed run.json", ".json", resumed("run.json"), json_files(record())),
-    Reader("resumed config.json", ".json", resumed("config.json"), json_files(CONFIG)),
+    Reader("resumed config.json", ".json", resumed("config.json"), json_files(WHOLE)),
     Reader("run.json", ".json", of_workdir("run.json"), json_files(record())),
     Reader("findings.json", ".json", of_workdir("findings.json"), json_files([FINDING, FINDING])),
     Reader(

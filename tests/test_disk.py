@@ -54,6 +54,12 @@ def assert_same_run(one: pathlib.Path, other: pathlib.Path) -> None:
     assert json.loads((one / "run.json").read_text())["status"] == "done"
 
 
+@pytest.fixture
+def small_calls(monkeypatch):
+    """A save is possible after every round."""
+    monkeypatch.setattr(lanes.plan, "rounds_at_once", lambda *_, **__: 1)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> pathlib.Path:
     """A run that no disk disturbed."""
@@ -105,15 +111,17 @@ def test_every_place_that_is_written_is_tried_below(whole, tmp_path):
         ),
     ],
 )
+@pytest.mark.usefixtures("small_calls")
 def test_a_disk_that_fails_while_it_trains(whole, tmp_path, pattern, number):
     assert "the same command goes on from here" in fails(tmp_path / "w", pattern, number)
     record = json.loads((tmp_path / "w" / "run.json").read_text())
-    assert record["status"] == "running" and record["exit_code"] is None
+    assert record["status"] in ("new", "running") and record["exit_code"] is None
     assert train(tmp_path / "w") == 0
     assert_same_run(tmp_path / "w", whole)
     assert [p.name for p in (tmp_path / "w").rglob("*") if "unfinished" in p.name] == []
 
 
+@pytest.mark.usefixtures("small_calls")
 def test_the_last_good_state_is_what_it_goes_on_from(whole, tmp_path, monkeypatch):
     """The second save fails: nothing of the first is trained again."""
     saves = []
@@ -129,7 +137,7 @@ def test_the_last_good_state_is_what_it_goes_on_from(whole, tmp_path, monkeypatc
         patched.setattr(lanes.Checkpoints, "save", save)
         with pytest.raises(UserError, match="No space left on device"):
             train(tmp_path / "w")
-    assert len(saves) == 2
+    assert saves == [1, 2]
     first = []
 
     def fit(*arguments, real=lanes.fit, **more):
@@ -138,7 +146,7 @@ def test_the_last_good_state_is_what_it_goes_on_from(whole, tmp_path, monkeypatc
 
     monkeypatch.setattr(lanes, "fit", fit)
     assert train(tmp_path / "w") == 0
-    assert first == saves[:1]
+    assert first == [1]
     assert_same_run(tmp_path / "w", whole)
 
 
@@ -255,7 +263,7 @@ def test_a_file_that_cannot_be_moved_is_named_and_cleaned_up(tmp_path):
     assert (tmp_path / "a.json").read_text() == "old"
 
 
-# --- Room --------------------------------------------------------------------------------------
+# --- Room ------------------------------------------------------------------------------------
 
 
 def test_too_little_room_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
@@ -282,7 +290,7 @@ def test_what_is_needed_grows_with_weights_and_lanes(tmp_path, monkeypatch):
     assert 1.8 * told[0] < told[1] < 2.0 * told[0]
 
 
-# --- A real one --------------------------------------------------------------------------------
+# --- A real one ------------------------------------------------------------------------------
 
 
 def begin(workdir: pathlib.Path) -> subprocess.Popen:

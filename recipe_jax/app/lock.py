@@ -160,9 +160,13 @@ def _start_of(pid: int) -> str | None:
 
 
 def _said(*command: str) -> str | None:
-    """What a small program of the system prints; None where it fails or says nothing."""
+    """What a small program of the system prints, in the same words for everybody; None where it
+    fails or says nothing."""
+    plain = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=10, check=True, env=plain
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None

@@ -22,7 +22,6 @@ OURS = (
     "report.html",
     "report.json",
     "run.json",
-    lock.NAME,
     "study.log",
     "tensorboard",
     "trials.csv",
@@ -185,7 +184,7 @@ def place_for_answers(path: pathlib.Path, fingerprint: str) -> pathlib.Path:
 
 def _refuse_files(path: pathlib.Path, found: set[str]) -> None:
     # Answers are a person's work: a run reads them, and never removes them.
-    foreign = sorted(name for name in found - {answers.NAME} if not _ours(name))
+    foreign = sorted(name for name in found - {answers.NAME, lock.NAME} if not _ours(name))
     if foreign:
         raise UserError(
             f"--workdir {path} holds files that are no run's ({', '.join(foreign[:3])}); choose an "

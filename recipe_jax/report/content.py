@@ -41,7 +41,16 @@ def collect(workdir: pathlib.Path, *, lenient: bool = False) -> dict[str, Any]:
 
     try:
         return _collected(workdir, json_of, attempt)
-    except (TypeError, KeyError, AttributeError, IndexError, OverflowError) as error:
+    except UserError:
+        raise
+    except (
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        ValueError,
+        csv.Error,
+    ) as error:
         raise UserError(
             f"The files of {workdir} are not as a run writes them ({type(error).__name__}: "
             f"{' '.join(str(error).split())}); run the command again."
