@@ -287,12 +287,12 @@ def flips(draw: random.Random, folder: pathlib.Path) -> Counter[str]:
 
 def fuzz(draw: random.Random, folder: pathlib.Path) -> Counter[str]:
     """Files for every reader in turn."""
-    import fuzzing
+    import fuzzing  # pyright: ignore[reportMissingImports]
     from hypothesis import HealthCheck, given, seed, settings
 
     counts = Counter[str]()
     usual = settings(
-        max_examples=200, deadline=None, database=None, suppress_health_check=[*HealthCheck]
+        max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )
     for reader in fuzzing.READERS:
 

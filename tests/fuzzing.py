@@ -289,6 +289,8 @@ def record() -> dict[str, Any]:
         "extended": [],
         "overrides": {"train.epochs": 3},
         **provenance.provenance(["train"]),
+        # Of somebody's repository this may be long.
+        "git": {"commit": "c0de", "dirty": True, "diff": "- a\n+ b\n", "untracked": ["x.py"]},
         "plugins": {},
         "data": {"name": "iris", "fingerprint": "f", "examples": {"train": 90}},
         "stages": [{"name": "data", "state": "done", "expects": "x", "decision": "y"}],
@@ -323,10 +325,11 @@ def of_workdir(name: str) -> Callable[[pathlib.Path], Any]:
         folder = path.parent / "w"
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "model").mkdir(parents=True)
-        for file in (export.WEIGHTS, export.PROGRAM):
-            (folder / "model" / file).write_bytes(NPZ[0])
-        digests = export._digests(folder / "model")
-        (folder / "model" / export.DIGESTS).write_text(json.dumps(digests))
+        if name.startswith("model/"):
+            for file in (export.WEIGHTS, export.PROGRAM):
+                (folder / "model" / file).write_bytes(NPZ[0])
+            digests = export._digests(folder / "model")
+            (folder / "model" / export.DIGESTS).write_text(json.dumps(digests))
         shutil.copy(path, folder / name)
         content.collect(folder, lenient=True)
         watch.read_on(watch.Read(), folder / "metrics.jsonl")
