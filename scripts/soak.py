@@ -39,7 +39,8 @@ from recipe_jax.checkpoint import Checkpoints  # noqa: E402
 
 COMPARED = ("metrics.jsonl", "findings.json", "trials.csv", "model/model.json")
 ENDED = (0, 1)
-STOPPED = (-signal.SIGKILL, 130, 143)
+# Before a process listens, SIGTERM ends it in its own way.
+STOPPED = (-signal.SIGKILL, -signal.SIGTERM, 130, 143)
 MOST_SECONDS = 600
 """A process that takes longer hangs."""
 SAVER = """

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from disks import failing
 
-from recipe_jax import writers
+from recipe_jax import study, writers
 from recipe_jax.app import commands, disk, lanes
-from recipe_jax.types import UserError
+from recipe_jax.types import Measured, UserError
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = ROOT / "configs" / "tiny.py"
@@ -193,6 +193,25 @@ def test_a_journal_that_cannot_be_written(tmp_path):
     assert found.failed and "No space left on device" in str(caught.value)
     assert commands.sweep(words) == 0
     assert sorted(p.name for p in (tmp_path / "w").glob("study*")) == ["study.log"]
+
+
+def test_a_journal_is_not_waited_for(tmp_path, monkeypatch):
+    """Optuna's own lock is a file that a killed process leaves behind, for half a minute each."""
+    (tmp_path / "study.log.lock").symlink_to(tmp_path / "study.log")
+    monkeypatch.setattr(time, "sleep", None)
+    for score in (0.5, float("nan")):
+        study.append(
+            tmp_path / "study.log",
+            Measured(
+                name="s",
+                axes=(),
+                settings=[{"optim.learning_rate": 0.1}],
+                scores=[score],
+                maximise=True,
+                uids=["a"],
+            ),
+        )
+    assert (tmp_path / "study.log").read_text().count("\n") > 2
 
 
 def test_event_files_on_a_full_disk_are_an_error_and_are_not_waited_for(tmp_path):

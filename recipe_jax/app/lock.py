@@ -24,6 +24,8 @@ NAME = "run.lock"
 UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 """What flock says on a disk without locks."""
 MOST_BYTES = 10_000
+ATTEMPTS = 100
+"""Every one but the last finds that the holder has removed the file just then."""
 PROC = pathlib.Path("/proc")
 
 
@@ -64,7 +66,7 @@ def own_record() -> dict[str, Any]:
 
 def _take(path: pathlib.Path) -> int:
     """The open file of the lock, once it is this process's."""
-    while True:
+    for _ in range(ATTEMPTS):
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
             free = _lock(handle)
@@ -80,6 +82,7 @@ def _take(path: pathlib.Path) -> int:
             os.close(handle)
             raise
         os.close(handle)
+    raise UserError(f"{path} comes and goes; see what removes it, or choose another --workdir.")
 
 
 def _lock(handle: int) -> bool | None:
