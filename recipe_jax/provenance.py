@@ -2,12 +2,14 @@
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import pathlib
 import platform
+import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -32,7 +34,18 @@ PACKAGES = (
     "tensorboardX",
     "absl-py",
 )
+# Settings of jax, by flag or by environment, that change what a program computes.
+NUMERICS = (
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_enable_x64",
+    "jax_numpy_dtype_promotion",
+    "jax_threefry_partitionable",
+)
+VECTORS = re.compile(r"(avx|fma|amx|sve|sme|asimd|neon)\w*")
 ROOT = pathlib.Path(__file__).parent
+DRAWN = ("report",)
+"""Folders of the package that only show what was computed."""
 
 
 def provenance(argv: Sequence[str]) -> dict[str, Any]:
@@ -51,7 +64,9 @@ def provenance(argv: Sequence[str]) -> dict[str, Any]:
             "count": len(devices),
             "processes": jax.process_count(),
             "cpus": os.cpu_count(),
+            "vectors": vector_units(),
         },
+        "numerics": {name: str(getattr(jax.config, name)) for name in NUMERICS},
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
 
@@ -83,10 +98,38 @@ def git_state(folder: pathlib.Path | None) -> dict[str, Any]:
     }
 
 
+def vector_units() -> str:
+    """What the processor has for arithmetic on vectors: XLA compiles for it. Empty where the system
+    does not list it."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    listed = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    units = {word for word in listed.split() if VECTORS.fullmatch(word)}
+    return " ".join([platform.machine(), *sorted(units)])
+
+
+def plugin_digests(config: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of the files of those plug-ins that a config names outside the package, by module."""
+    names = (
+        part["name"] for part in config.values() if isinstance(part, Mapping) and "name" in part
+    )
+    found = {}
+    for module in sorted({name.partition(":")[0] for name in names if ":" in str(name)}):
+        spec = importlib.util.find_spec(module)
+        if spec is not None and spec.origin is not None and os.path.isfile(spec.origin):
+            found[module] = hashlib.sha256(pathlib.Path(spec.origin).read_bytes()).hexdigest()
+    return found
+
+
 def code_digest(folder: pathlib.Path) -> str:
-    """SHA-256 over the Python files of a folder: tells two versions apart where there is no git."""
+    """SHA-256 over the Python files of a folder: tells two versions apart where there is no git.
+    Pages may be drawn in another way and are left out."""
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*.py")):
+        if file.relative_to(folder).parts[0] in DRAWN:
+            continue
         digest.update(f"{file.relative_to(folder).as_posix()}\0".encode())
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
@@ -107,9 +150,9 @@ def _repository() -> pathlib.Path | None:
 def _git(folder: pathlib.Path, *command: str) -> str | None:
     """What git prints, a little more than a diff may hold; None when it fails or is missing."""
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
-    # A diff may be larger than memory, so it goes through a file.
-    with tempfile.TemporaryFile() as output:
-        try:
+    try:
+        # A diff may be larger than memory, so it goes through a file.
+        with tempfile.TemporaryFile() as output:
             subprocess.run(
                 ["git", "-C", str(folder), *command],
                 stdin=subprocess.DEVNULL,
@@ -119,10 +162,10 @@ def _git(folder: pathlib.Path, *command: str) -> str | None:
                 timeout=GIT_SECONDS,
                 check=True,
             )
-        except (OSError, subprocess.SubprocessError):
-            return None
-        output.seek(0)
-        return output.read(MAX_DIFF_BYTES + 1000).decode(errors="replace")
+            output.seek(0)
+            return output.read(MAX_DIFF_BYTES + 1000).decode(errors="replace")
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def _version(package: str) -> str | None:

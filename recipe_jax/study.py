@@ -59,7 +59,7 @@ class _Journal:
     def __init__(self, path: pathlib.Path):
         from optuna.storages.journal import JournalFileBackend
 
-        self._file = JournalFileBackend(str(path))
+        self._file = JournalFileBackend(str(path), lock_obj=cast(Any, _Unlocked()))
         self._logs = list(self._file.read_logs(0))
         self._written = len(self._logs)
 
@@ -75,6 +75,18 @@ class _Journal:
         """Everything that waits, to the file."""
         self._file.append_logs(self._logs[self._written :])
         self._written = len(self._logs)
+
+
+class _Unlocked:
+    """No lock: a run holds its workdir, and Optuna's own is a file that a killed process leaves for
+    the next to wait at."""
+
+    def acquire(self) -> bool:
+        """Nobody else writes."""
+        return True
+
+    def release(self) -> None:
+        """Nobody waits."""
 
 
 def _distributions(axes: Sequence[Axis], settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -104,8 +104,13 @@ def write_text(path: pathlib.Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        # A disk that is full while it is written to names no file.
+        error.filename = error.filename or os.fspath(path)
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _key(key: Any) -> str:
@@ -265,6 +270,9 @@ class TensorBoardWriter:
         self._writer = tensorboardX.SummaryWriter(
             str(logdir), filename_suffix=f".{os.getpid()}.{number}"
         )
+        # Its thread would keep to itself what a full disk says, and be waited for without end.
+        events: Any = self._writer.file_writer.event_writer  # pyright: ignore[reportOptionalMemberAccess]
+        events.add_event = events._ev_writer.write_event
 
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
         """One point a name."""

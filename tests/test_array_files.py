@@ -119,6 +119,19 @@ def damaged(folder):
     return str(path)
 
 
+def beheaded(folder):
+    """Its places in the file are counted from before its first byte."""
+    path = pathlib.Path(npz(folder, x=X, y=Y))
+    path.write_bytes(path.read_bytes()[1:])
+    return str(path)
+
+
+def braces(folder):
+    """A header that is no Python, in the way that NumPy does not expect."""
+    (folder / "x.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", 90) + b"{" * 90)
+    return str(folder / "x.npy")
+
+
 @pytest.mark.parametrize(
     "make, sentence",
     [
@@ -139,6 +152,8 @@ def damaged(folder):
         (lambda d: zip_of(d, x=b"nothing", y=b""), r"\[x\] is no NumPy array file"),
         (bomb, "unpack to more than 200 times its size"),
         (damaged, "is damaged"),
+        (beheaded, r"is damaged \(.*\); save it again"),
+        (braces, "is no NumPy array file"),
     ],
 )
 def test_bad_arrays_are_one_sentence(tmp_path, make, sentence):

@@ -1,6 +1,8 @@
 """Images in class folders: what is read, how colours and sizes are made one, what is refused."""
 
+import contextlib
 import pathlib
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -196,6 +198,20 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked(root, monkeypatch
             warnings.simplefilter("error")
             sentence = refused(root, size=(3, 4))
         assert f"bomb.png would unpack to more than {most} pixels" in sentence
+
+
+def test_a_file_that_says_it_is_long_takes_no_memory_for_it(root):
+    file = next(path for path in sorted(root.rglob("*.png")))
+    content = file.read_bytes()
+    place = content.index(b"IDAT") - 4
+    file.write_bytes(content[:place] + (2**27).to_bytes(4, "big") + content[place + 4 :])
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(UserError):
+            images.build(path=str(root))
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_memory_is_counted_before_it_is_taken(root, monkeypatch):

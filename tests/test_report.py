@@ -15,6 +15,7 @@ import sklearn.datasets
 from recipe_jax import writers
 from recipe_jax.report import content, figures, numbers, page
 from recipe_jax.report.figures import _pictures, _style
+from recipe_jax.types import UserError
 
 HOSTILE = "</script><script>alert(1)</script>\"'<img src=x onerror=alert(2)>=cmd|' /C calc'!A0"
 WORDS = ("coat", "dress", "shoe", "bag", "shirt")
@@ -611,6 +612,25 @@ def test_any_file_may_be_missing(tmp_path, missing):
     workdir = make_workdir(tmp_path / "run")
     (workdir / missing).unlink()
     strict((page.build_report(workdir).parent / "report.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("trials.csv", b"\xf3tage,trial\n"),
+        ("run.json", b'{"stages": 3}'),
+        ("run.json", b'{"stages": [3]}'),
+        ("findings.json", b"[7]"),
+        ("metrics.jsonl", b"7\n"),
+    ],
+)
+def test_a_file_that_no_run_wrote_is_one_sentence(built, tmp_path, name, text):
+    workdir = tmp_path / "run"
+    shutil.copytree(built.parent, workdir)
+    (workdir / name).write_bytes(text)
+    with pytest.raises(UserError, match="run the command again") as caught:
+        content.collect(workdir)
+    assert "\n" not in str(caught.value)
 
 
 def test_an_empty_workdir_has_a_page(tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from recipe_jax import checkpoint, writers
-from recipe_jax.app import commands, drive, export, lanes
+from recipe_jax.app import commands, drive, export, lanes, lock
 from recipe_jax.report import page
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -74,7 +74,7 @@ def assert_same_run(one: pathlib.Path, other: pathlib.Path) -> None:
     for name in left["written"]:
         assert (one / name).exists(), name
     unfinished = [p for p in one.rglob("*") if "unfinished-" in p.name or p.name.endswith(".tmp")]
-    assert unfinished == []
+    assert unfinished == [] and not (one / lock.NAME).exists()
 
 
 class Undisturbed:

@@ -37,7 +37,12 @@ def read(path: pathlib.Path, task: Task) -> tuple[Answer, ...]:
 
 def recorded(rows: Iterable[Mapping[str, Any]]) -> tuple[Answer, ...]:
     """The answers that run.json holds."""
-    return tuple(map(_answer, rows))
+    try:
+        return tuple(map(_answer, rows))
+    except ValueError as error:
+        raise UserError(
+            f"run.json holds an answer that is none ({error}); start anew with --overwrite."
+        ) from error
 
 
 def check(answer: Answer, task: Task) -> None:

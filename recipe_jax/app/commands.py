@@ -191,6 +191,8 @@ def main(command: Command) -> None:
         code = BAD_INPUT
     except KeyboardInterrupt:
         code = 130
+    except OSError as error:
+        code = _told_of_disk(error)
     except Exception:
         traceback.print_exc()
         code = BUG
@@ -205,6 +207,21 @@ def main(command: Command) -> None:
         os._exit(code)
     sys.stdout.flush()
     sys.exit(code)
+
+
+def _told_of_disk(error: OSError) -> int:
+    """Exit code of what no command expected of the system: a disk that fails is no bug."""
+    from recipe_jax.app import disk
+
+    if error.errno not in disk.FAILING:
+        traceback.print_exception(error)
+        return BUG
+    what = error.filename or "A file"
+    print(
+        f"error: {what} cannot be used ({error.strerror}); mend that, and repeat the command.",
+        file=sys.stderr,
+    )
+    return BAD_INPUT
 
 
 def use_all_cores() -> None:
@@ -239,6 +256,7 @@ def _trained(
         argv=[word for word in argv if not WATCHES.fullmatch(word)],
         console=console,
         overwrite=parsed.flags.overwrite,
+        allow_nonbitwise=parsed.flags.allow_nonbitwise,
         dry_run=parsed.flags.dry_run,
         only=parsed.flags.only if define else "",
         epochs=parsed.flags.extend,
@@ -334,6 +352,12 @@ def _train_flags(own: flags.FlagValues) -> None:
     flags.DEFINE_bool("dry_run", False, "print the config and the plan, and stop", flag_values=own)
     flags.DEFINE_bool("overwrite", False, "start anew in this workdir", flag_values=own)
     flags.DEFINE_bool(
+        "allow_nonbitwise",
+        False,
+        "go on though code, versions or devices have changed since",
+        flag_values=own,
+    )
+    flags.DEFINE_bool(
         "watch", False, "serve the growing report on localhost while it goes", flag_values=own
     )
     flags.DEFINE_integer(
@@ -428,5 +452,6 @@ def _parse_with_names(argv: Sequence[str], define: Define) -> tuple[flags.FlagVa
 
 
 def _dashes(argv: Sequence[str]) -> list[str]:
-    """`--dry-run` is written `--dry_run` for absl."""
-    return ["--dry_run" if word == "--dry-run" else word for word in argv]
+    """`--dry-run` is written `--dry_run` for absl, and `--allow-nonbitwise` likewise."""
+    written = {"--dry-run": "--dry_run", "--allow-nonbitwise": "--allow_nonbitwise"}
+    return [written.get(word, word) for word in argv]

@@ -5,7 +5,6 @@ checkpoints, so it comes to the same place, finds the same, and goes on from the
 """
 
 import contextlib
-import errno
 import pathlib
 import re
 import shlex
@@ -17,7 +16,7 @@ import jax
 
 from recipe_jax import assembly, provenance, resolve, study, writers
 from recipe_jax import config as configs
-from recipe_jax.app import again, answers, budgeting, export, extend, loading, plan
+from recipe_jax.app import again, answers, budgeting, disk, export, extend, loading, lock, plan
 from recipe_jax.app.console import Console
 from recipe_jax.app.lanes import Lanes
 from recipe_jax.app.signals import Signals
@@ -62,7 +61,6 @@ WRITTEN = (
 )
 # Settings that a resumed run may be given anew need not be said again.
 HELD = re.compile(r"--?(no)?config\.(?!train\.extend\b|checkpoint\b|recipe\.force\b)")
-NO_PLACE = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS)
 
 
 def execute(
@@ -75,6 +73,7 @@ def execute(
     argv: Sequence[str],
     console: Console,
     overwrite: bool = False,
+    allow_nonbitwise: bool = False,
     dry_run: bool = False,
     only: str = "",
     epochs: int | None = None,
@@ -83,9 +82,10 @@ def execute(
 ) -> int:
     """Carries out `stages` (modules of recipe/) on a workdir; the exit code.
 
-    only: of a finished workdir, train this trial again and nothing else; epochs: of a finished
-    workdir, train on to so many in all; asks: the command that asks a person about the same
-    examples; beside: what goes on in this process while the run does, given its folder.
+    allow_nonbitwise: go on where what decides the bits has changed, and write that down; only: of a
+    finished workdir, train this trial again and nothing else; epochs: of a finished workdir, train
+    on to so many in all; asks: the command that asks a person about the same examples; beside: what
+    goes on in this process while the run does, given its folder.
     """
     if not any(getattr(stage, "EXTENDS", False) for stage in stages):
         extend.refuse(what, config, epochs)
@@ -119,36 +119,37 @@ def execute(
         return DONE
     if only and (overwrite or not (workdir / "run.json").is_file()):
         raise UserError(f"--only {only} is for a finished run; there is none in {workdir}.")
-    place = open_workdir(workdir, config=config, record=record, overwrite=overwrite)
-    known = answers.recorded(place.record["answers"])
-    context = context._replace(human=Human(known, asks))
-    if known:
-        lines.append(f"answers   {len(known)} of people, in {answers.NAME}")
-    if only:
-        same = again.train_again(
-            place, only, stages=stages, context=context, console=console, start=start
+    with lock.held(workdir), disk.errors_told(workdir):
+        place = open_workdir(
+            workdir,
+            config=config,
+            record=record,
+            overwrite=overwrite,
+            allow_nonbitwise=allow_nonbitwise,
         )
-        return DONE if same else GATE_CLOSED
-    report = place.path / "report.html"
-    if place.resumed and _is_complete(place):
-        console.line(f"This run is finished ({place.record['status']}): {report}")
-        return place.record["exit_code"]
-    console.header(f"experiments.{what}" + (" (going on)" if place.resumed else ""), lines)
-    try:
-        with contextlib.nullcontext() if beside is None else beside(place.path):
+        known = answers.recorded(place.record["answers"])
+        context = context._replace(human=Human(known, asks))
+        if known:
+            lines.append(f"answers   {len(known)} of people, in {answers.NAME}")
+        for changed in place.record["nonbitwise"]:
+            lines.append(f"bits      not those of one undisturbed run: {'; '.join(changed)}")
+        if only:
+            same = again.train_again(
+                place, only, stages=stages, context=context, console=console, start=start
+            )
+            return DONE if same else GATE_CLOSED
+        report = place.path / "report.html"
+        if place.resumed and _is_complete(place):
+            console.line(f"This run is finished ({place.record['status']}): {report}")
+            return place.record["exit_code"]
+        disk.check_space(place.path, disk.needed(planned, context))
+        console.header(f"experiments.{what}" + (" (going on)" if place.resumed else ""), lines)
+        watched = contextlib.nullcontext() if beside is None else beside(place.path)
+        with contextlib.closing(console), watched:
             run = _Run(place, context, console, spent=spent, varied=varied, start=start)
             exit_code = run.carry_out(stages, context)
-    except OSError as error:
-        if error.errno not in NO_PLACE:
-            raise
-        raise UserError(
-            f"--workdir {place.path} cannot be written ({error.strerror}); mend that, and the same "
-            "command goes on from here."
-        ) from error
-    finally:
-        console.close()
-    console.line(f"\nReport: {report}")
-    return exit_code
+        console.line(f"\nReport: {report}")
+        return exit_code
 
 
 def load_task(config: Mapping[str, Any]) -> Task:
@@ -462,6 +463,7 @@ def _record(
         "overrides": configs.to_data(overrides),
         "seed": config["seed"],
         **provenance.provenance(argv),
+        "plugins": provenance.plugin_digests(config),
         "data": {
             "name": task.name,
             "fingerprint": task.fingerprint,
@@ -481,4 +483,5 @@ def _record(
             for stage in stages
         ],
         "test_openings": [],
+        "nonbitwise": [],
     }

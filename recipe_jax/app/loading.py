@@ -1,6 +1,7 @@
 """Weights to start from, as they lie in files."""
 
 import hashlib
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -32,7 +33,8 @@ def start_of(config: Mapping[str, Any], model: Model) -> Loaded | None:
 
 def _read(path: pathlib.Path) -> tuple[Mapping[str, np.ndarray], pathlib.Path]:
     """(arrays by name, the file that they are in); of an ensemble the first member."""
-    if path.is_dir():
+    # Not path.is_dir(), which raises where a name is longer than a name can be.
+    if os.path.isdir(path):
         folder = path / "model" if (path / "model").is_dir() else path
         described, arrays = export.load_weights(folder)
         part, row = described["members"][0]["weights"]
@@ -51,6 +53,6 @@ def _read(path: pathlib.Path) -> tuple[Mapping[str, np.ndarray], pathlib.Path]:
             return dict(stored), path
     except Exception as error:
         raise UserError(
-            f"start.path={path} cannot be read ({' '.join(str(error).split())}); name a finished "
-            "run's workdir, or a .npz file of named arrays."
+            f"start.path={str(path)!r} cannot be read ({' '.join(str(error).split())}); name a "
+            "finished run's workdir, or a .npz file of named arrays."
         ) from error

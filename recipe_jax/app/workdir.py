@@ -9,7 +9,7 @@ from typing import Any
 
 from recipe_jax import config as configs
 from recipe_jax import writers
-from recipe_jax.app import answers, extend
+from recipe_jax.app import answers, extend, lock
 from recipe_jax.types import UserError
 
 OURS = (
@@ -27,15 +27,24 @@ OURS = (
     "trials.csv",
 )
 UNFINISHED = re.compile(r"\.(.+?)(\.\d+)?\.tmp")
-RECORDED = (
-    *("what", "data", "packages", "devices", "status", "exit_code", "test_openings", "stages"),
-    "written",
-)
+RECORDED = {
+    "what": str,
+    "data": dict,
+    "packages": dict,
+    "devices": dict,
+    "status": str,
+    "test_openings": list,
+    "stages": list,
+    "written": list,
+}
+"""What run.json holds in any case, beside an exit code."""
 ENDED = ("done", "gate closed")
 SHOWN = 5
 """Settings that differ, of those that are many."""
-# What decides the bits besides config and data: going on under another of these is refused.
+# Packages that decide the bits, besides config and data.
 BITWISE = ("jax", "jaxlib", "flax", "optax", "numpy")
+# How many devices share the lanes decides no bit, and this flag says no more than that.
+COUNTED = "--xla_force_host_platform_device_count"
 
 
 class Workdir:
@@ -62,16 +71,20 @@ def open_workdir(
     config: Mapping[str, Any],
     record: dict[str, Any],
     overwrite: bool,
+    allow_nonbitwise: bool = False,
 ) -> Workdir:
-    """The workdir for this config: new, or the one that an earlier run of the same left behind."""
+    """The workdir for this config: new, or the one that an earlier run of the same left behind; its
+    caller holds the lock. allow_nonbitwise: also where its bits cannot be continued."""
     path = path.resolve()
     if path.exists() and not path.is_dir():
         raise UserError(f"--workdir {path} is a file; name a folder.")
     try:
         found = {p.name for p in path.iterdir()} if path.is_dir() else set()
+        # Whoever opens a workdir holds it.
+        found -= {lock.NAME}
         if found >= {"config.json", "run.json"}:
             if not overwrite:
-                resumed = _resume(path, config, record)
+                resumed = _resume(path, config, record, allow_nonbitwise=allow_nonbitwise)
                 _remove(path, (name for name in found - {*OURS} if _ours(name)))
                 for half_written in (path / "model").glob(".*.tmp"):
                     half_written.unlink()
@@ -97,8 +110,8 @@ def read_json(path: pathlib.Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
         raise UserError(f"{path} is not there: is {path.parent} the workdir of a run?") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: {' '.join(str(error).split())}.") from error
 
 
 def _openings(path: pathlib.Path, record: Mapping[str, Any]) -> int:
@@ -108,7 +121,7 @@ def _openings(path: pathlib.Path, record: Mapping[str, Any]) -> int:
         if old["data"]["name"] != record["data"]["name"]:
             return 0
         return old.get("opened_before", 0) + len(old["test_openings"])
-    except (UserError, KeyError, TypeError):
+    except (UserError, KeyError, TypeError, AttributeError):
         return 0
 
 
@@ -171,7 +184,7 @@ def place_for_answers(path: pathlib.Path, fingerprint: str) -> pathlib.Path:
 
 def _refuse_files(path: pathlib.Path, found: set[str]) -> None:
     # Answers are a person's work: a run reads them, and never removes them.
-    foreign = sorted(name for name in found - {answers.NAME} if not _ours(name))
+    foreign = sorted(name for name in found - {answers.NAME, lock.NAME} if not _ours(name))
     if foreign:
         raise UserError(
             f"--workdir {path} holds files that are no run's ({', '.join(foreign[:3])}); choose an "
@@ -179,14 +192,16 @@ def _refuse_files(path: pathlib.Path, found: set[str]) -> None:
         )
 
 
-def _resume(path: pathlib.Path, config: Mapping[str, Any], record: dict[str, Any]) -> Workdir:
+def _resume(
+    path: pathlib.Path,
+    config: Mapping[str, Any],
+    record: dict[str, Any],
+    *,
+    allow_nonbitwise: bool,
+) -> Workdir:
     stored, old = read_json(path / "config.json"), read_json(path / "run.json")
-    for name, content, keys in (
-        ("config.json", stored, ("seed", "recipe", "train")),
-        ("run.json", old, RECORDED),
-    ):
-        if not isinstance(content, dict) or any(key not in content for key in keys):
-            raise UserError(f"{path / name} is no run's; start anew with --overwrite.")
+    _check_record(path / "run.json", old)
+    stored = _stored_config(path / "config.json", stored)
     given = configs.to_data(config)
     # What decides no bit of what was trained may be said afterwards: to go on after a closed gate
     # or after the end, and when to save.
@@ -206,7 +221,7 @@ def _resume(path: pathlib.Path, config: Mapping[str, Any], record: dict[str, Any
             f"--workdir {path} was made by experiments.{old['what']}; choose another --workdir, or "
             "start anew with --overwrite."
         )
-    if old["data"]["fingerprint"] != record["data"]["fingerprint"]:
+    if old["data"].get("fingerprint") != record["data"]["fingerprint"]:
         raise UserError(
             f"The data have changed since the run in {path} began; start anew with --overwrite."
         )
@@ -215,17 +230,12 @@ def _resume(path: pathlib.Path, config: Mapping[str, Any], record: dict[str, Any
             f"The weights that the run in {path} starts from have changed since it began; bring "
             "them back, or start anew with --overwrite."
         )
-    other = [
-        f"{name} {old['packages'].get(name)} -> {record['packages'][name]}"
-        for name in BITWISE
-        if old["packages"].get(name) != record["packages"][name]
-    ]
-    if old["devices"]["kind"] != record["devices"]["kind"]:
-        other.append(f"device {old['devices']['kind']} -> {record['devices']['kind']}")
-    if other:
+    other = _other_bits(old, record)
+    if other and not allow_nonbitwise:
         raise UserError(
-            f"The run in {path} was begun under other versions ({', '.join(other)}), so its bits "
-            "could not be continued; bring them back, or start anew with --overwrite."
+            f"The run in {path} was begun with other code or versions ({'; '.join(other)}), so its "
+            "bits could not be continued; bring them back, start anew with --overwrite, or go on "
+            "all the same with --allow-nonbitwise, which the report will say."
         )
     extended, wanted = old.get("extended", []), given["train"]["extend"]
     done = stored["train"].get("extend", [])
@@ -233,10 +243,14 @@ def _resume(path: pathlib.Path, config: Mapping[str, Any], record: dict[str, Any
         finished = old["status"] in ENDED and extended == done
         extend.check(path, done, wanted, finished=finished)
     kept = {key: old[key] for key in ("status", "exit_code", "test_openings", "stages", "written")}
+    names = [stage["name"] for stage in record["stages"]]
+    if [stage["name"] for stage in kept["stages"]] != names:
+        kept["stages"] = record["stages"]
     kept["extended"] = extended
     # What was answered since a run began counts when it is told again, after its end.
     kept["answers"] = old.get("answers", [])
     kept["opened_before"] = old.get("opened_before", 0)
+    kept["nonbitwise"] = old.get("nonbitwise", []) + ([other] if other else [])
     ended = kept["status"] in ENDED
     if ended and record["answers"] and record["answers"] != kept["answers"]:
         kept |= {"status": "running", "answers": record["answers"]}
@@ -248,3 +262,62 @@ def _resume(path: pathlib.Path, config: Mapping[str, Any], record: dict[str, Any
     if kept["status"] == "gate closed" and given["recipe"]["force"]:
         kept["status"] = "running"
     return Workdir(path, {**record, **kept}, resumed=True)
+
+
+def _check_record(path: pathlib.Path, old: Any) -> None:
+    """UserError where run.json is not what a run writes."""
+    whole = isinstance(old, dict) and "exit_code" in old
+    whole = whole and all(isinstance(old.get(name), kind) for name, kind in RECORDED.items())
+    # What an older release did not write may be missing, and is a list of lists where it is there.
+    for name in ("nonbitwise", "answers", "extended"):
+        whole = whole and isinstance(old.get(name, []), list)
+    for name in ("numerics", "plugins", "start"):
+        whole = whole and isinstance(old.get(name, {}), dict)
+    whole = whole and all(isinstance(each, dict) and "name" in each for each in old["stages"])
+    if not whole or not all(isinstance(old.get(name, ""), str) for name in ("xla_flags", "code")):
+        raise UserError(f"{path} is no run's; start anew with --overwrite.")
+
+
+def _stored_config(path: pathlib.Path, stored: Any) -> dict[str, Any]:
+    """config.json with every setting that has come since at its default; UserError where it is no
+    config of this package."""
+    try:
+        if not isinstance(stored, dict) or not {"seed", "recipe", "train"} <= stored.keys():
+            raise UserError("it lacks sections.")
+        return configs.to_data(configs.as_dict(configs.complete(stored)))
+    except UserError as error:
+        raise UserError(
+            f"{path} is no run's ({str(error).rstrip('.')}); start anew with --overwrite."
+        ) from error
+
+
+def _other_bits(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What decides the bits and differs between two records, in words; what an older release did
+    not record is not compared."""
+    before, now = _bits(old), _bits(new)
+    shared = [name for name in now if name in before and before[name] != now[name]]
+    told = [f"{name} {before[name] or 'none'} -> {now[name] or 'none'}" for name in shared]
+    if "plugins" in old:
+        there, here = old["plugins"], new["plugins"]
+        told += [f"the code of {name}" for name in here if there.get(name) != here[name]]
+    if old.get("code", new["code"]) != new["code"]:
+        told.append("the code of recipe_jax")
+    return told
+
+
+def _bits(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the bits besides config, data and code, by name, in short words."""
+    packages, devices = record["packages"], record["devices"]
+    found = {name: packages.get(name) for name in BITWISE}
+    found["device"] = devices.get("kind")
+    if isinstance(devices.get("count"), int):
+        # Several lanes on one device are compiled by another pipeline than on two or more.
+        found["devices"] = "one" if devices["count"] == 1 else "several"
+    if devices.get("platform") == "cpu" and "vectors" in devices:
+        found["processor"] = devices["vectors"]
+    if "xla_flags" in record:
+        flags = record["xla_flags"].split()
+        found["XLA_FLAGS"] = " ".join(
+            sorted(each for each in flags if not each.startswith(COUNTED))
+        )
+    return found | record.get("numerics", {})

@@ -2,6 +2,8 @@
 
 import io
 import pathlib
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -17,6 +19,11 @@ _PAIRS = (("inputs", "targets"), ("x", "y"), ("X", "y"), ("data", "target"))
 # What an archive may unpack to: this many times its own size, and never refused below the floor.
 _MOST_EXPANSION = 200
 _ALWAYS_ALLOWED = 64 * 2**20
+# What readers of headers raise at bytes that nobody meant to write: those of an .npy are Python.
+_DAMAGED = (
+    *(OSError, EOFError, ValueError, LookupError, OverflowError, RecursionError, struct.error),
+    *(SyntaxError, TypeError, tokenize.TokenError),
+)
 
 
 def build(
@@ -103,8 +110,12 @@ def _load_members(
                 with archive.open(members[name]) as member:
                     loaded.append(_load(member, f"{file}[{name}]", size=members[name].file_size))
             return loaded
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f"{file} is damaged ({error}); save it again with np.savez.") from error
+    except UserError:
+        raise
+    except (*_DAMAGED, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        raise UserError(
+            f"{file} is damaged ({' '.join(str(error).split())}); save it again with np.savez."
+        ) from error
 
 
 def load_npy(file: pathlib.Path) -> np.ndarray:
@@ -122,9 +133,10 @@ def _load(file: IO[bytes] | io.BufferedIOBase, name: str, *, size: int) -> np.nd
             else np.lib.format.read_array_header_2_0
         )
         shape, _, dtype = read_header(file)
-    except (ValueError, EOFError) as error:
+    except _DAMAGED as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{name} is no NumPy array file ({str(error).splitlines()[0]}); save it with np.save."
+            f"{name} is no NumPy array file ({reason}); save it with np.save."
         ) from error
     if dtype.hasobject:
         raise UserError(

@@ -1,5 +1,6 @@
 """A folder of class folders of images: cats/1.png and dogs/7.jpg are a cat and a dog."""
 
+import io
 import math
 import pathlib
 import warnings
@@ -152,7 +153,8 @@ def _opened(file: pathlib.Path, use: Any) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file, formats=_FORMATS) as image:
+            # Of bytes that are there: a decoder takes the memory that a file says it is long.
+            with Image.open(io.BytesIO(file.read_bytes()), formats=_FORMATS) as image:
                 return use(image)
     except UserError as error:
         raise UserError(f"{file} {error}") from error

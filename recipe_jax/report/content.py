@@ -39,6 +39,30 @@ def collect(workdir: pathlib.Path, *, lenient: bool = False) -> dict[str, Any]:
     def json_of(name: str, default: Any) -> Any:
         return attempt(lambda: read(workdir / name, default), default)
 
+    try:
+        return _collected(workdir, json_of, attempt)
+    except UserError:
+        raise
+    except (
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        ValueError,
+        csv.Error,
+    ) as error:
+        raise UserError(
+            f"The files of {workdir} are not as a run writes them ({type(error).__name__}: "
+            f"{' '.join(str(error).split())}); run the command again."
+        ) from error
+
+
+def _collected(
+    workdir: pathlib.Path,
+    json_of: Callable[[str, Any], Any],
+    attempt: Callable[[Callable[[], Any], Any], Any],
+) -> dict[str, Any]:
+    """The content, by what reads a JSON file of the workdir, and by what reads anything."""
     run, findings = json_of("run.json", {}), _anchored(json_of("findings.json", []))
     stages, metrics = _stages(run, findings), workdir / "metrics.jsonl"
     return {
