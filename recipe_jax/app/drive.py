@@ -114,7 +114,9 @@ def execute(
     lines = plan.describe(planned, config=config, task=task, workdir=workdir)
     lines += budgeting.told(spent, config, stages)
     if dry_run:
-        console.line(writers.to_json(configs.to_data(config), indent=2))
+        settings = configs.to_data(config)
+        if not console.tell("config", settings=settings):
+            console.line(writers.to_json(settings, indent=2))
         console.header(f"experiments.{what} would carry out", lines)
         return DONE
     if only and (overwrite or not (workdir / "run.json").is_file()):

@@ -87,7 +87,7 @@
   document.addEventListener("input", ({ target }) => {
     if (!target.matches("input.filter")) return;
     const words = target.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const row of document.getElementById(target.dataset.table).tBodies[0].rows) {
+    for (const row of target.nextElementSibling.querySelector("table").tBodies[0].rows) {
       const text = row.textContent.toLowerCase();
       row.hidden = !words.every((word) => text.includes(word));
     }
@@ -221,6 +221,26 @@
     const shown = new Set(places().map((place) => place.dataset.figure));
     Object.keys(figures).forEach((name) => shown.has(name) || delete figures[name]);
   });
+
+  // The contents follow: marked is the last section that has begun above the middle of the window.
+  let following = 0;
+  const follow = () => {
+    following = 0;
+    const begun = [...document.querySelectorAll("main > section")].filter(
+      (section) => section.getBoundingClientRect().top < innerHeight / 2,
+    );
+    const here = `#${begun.at(-1)?.id}`;
+    for (const link of document.querySelectorAll("nav a")) {
+      if (link.getAttribute("href") === here) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
+  };
+  const soon = () => (following ||= requestAnimationFrame(follow));
+  addEventListener("scroll", soon, { passive: true });
+  addEventListener("resize", soon);
+  document.addEventListener("toggle", soon, true);
+  document.addEventListener("report-changed", soon);
+  follow();
 
   let closed = [];
   addEventListener("beforeprint", () => {

@@ -17,6 +17,14 @@ MAX_LINES = 4
 MAX_ROWS = 24
 MAX_COLUMNS = 24
 MAX_WORDS = 80
+FILTERED = 6
+"""A table that can be sorted can be filtered too from so many rows on."""
+
+
+FILTER = markupsafe.Markup(
+    '<input class="filter" type="search" placeholder="Filter: words that a row must hold" '
+    'aria-label="Filter the rows below">'
+)
 
 
 def gallery(
@@ -98,7 +106,10 @@ def table(
     sortable: bool = False,
     most_rows: int = MAX_ROWS,
 ) -> markupsafe.Markup:
-    """Rows under named columns; numbers stand flush right; a long table says what is left out."""
+    """Rows under named columns; numbers stand flush right; a long table says what is left out.
+
+    sortable: by any column, and a long one can be filtered by words.
+    """
     shown = [list(row)[:MAX_COLUMNS] for row in rows[:most_rows]]
     head = [short(column) for column in columns[:MAX_COLUMNS]]
     cut = []
@@ -111,8 +122,10 @@ def table(
     cells = [[_cell(value) for value in row] for row in shown]
     join = markupsafe.Markup("").join
     return markupsafe.Markup(
-        '<div class="scroll{}"><table{}>{}<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
+        '{}<div class="scroll{}"><table{}>{}<thead><tr>{}</tr></thead><tbody>{}</tbody></table>'
+        "</div>"
     ).format(
+        FILTER if sortable and len(shown) >= FILTERED else "",
         " tall" if len(shown) > MAX_ROWS else "",
         markupsafe.Markup(' class="sortable"') if sortable else "",
         markupsafe.Markup("<caption>{}</caption>").format(caption) if caption else "",
