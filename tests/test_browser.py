@@ -33,9 +33,19 @@ def built(tmp_path_factory):
     return page.build_report(make_workdir(tmp_path_factory.mktemp("browser") / "run"))
 
 
+def until(shown, script, *given):
+    """Waits for what a script says to be true; the driver's own way would evaluate text in the
+    page, which the policy refuses."""
+    for _ in range(400):
+        if shown.evaluate(script, *given):
+            return
+        shown.wait_for_timeout(50)
+    raise AssertionError(f"never true: {script}")
+
+
 def unfold(shown):
     shown.evaluate("document.querySelectorAll('details').forEach((box) => (box.open = true))")
-    shown.wait_for_function("!document.querySelector('.plot:not([data-drawn])')")
+    until(shown, "!document.querySelector('.plot:not([data-drawn])')")
 
 
 def dots(picture):
@@ -116,9 +126,7 @@ def test_a_link_to_a_finding_unfolds_it_and_goes_there(built, open_page, way):
     if way == "followed":
         shown.locator("#SKEL1 a.row-id").first.click()
     shown.locator(f"#SKEL1 {DRAWN}").first.wait_for()
-    shown.wait_for_function(
-        "Math.abs(document.querySelector('#SKEL1').getBoundingClientRect().top) < 80"
-    )
+    until(shown, "Math.abs(document.querySelector('#SKEL1').getBoundingClientRect().top) < 80")
 
 
 def test_the_contents_go_along_and_mark_where_the_reader_is(built, open_page):
@@ -127,13 +135,16 @@ def test_the_contents_go_along_and_mark_where_the_reader_is(built, open_page):
     assert marked.all_inner_texts() == ["Verdict"]
     for name in ("Tune", "Data", "Squeeze"):
         shown.locator("nav").get_by_role("link", name=name, exact=True).click()
-        shown.wait_for_function(
-            "(name) => document.querySelector('nav a[aria-current]').textContent === name", arg=name
+        until(
+            shown,
+            "(name) => document.querySelector('nav a[aria-current]').textContent === name",
+            name,
         )
         assert marked.count() == 1 and marked.is_visible()
-        shown.wait_for_function(
+        until(
+            shown,
             "(id) => Math.abs(document.getElementById(id).getBoundingClientRect().top) < 450",
-            arg=f"stage-{name.lower()}",
+            f"stage-{name.lower()}",
         )
 
 
@@ -163,7 +174,7 @@ def test_samples_are_sorted_and_filtered(built, open_page):
     box = shown.locator("details", has_text="The first rows.")
     table, before = box.locator("table"), box.locator("tbody tr").count()
     table.get_by_role("button", name="petal length 0").click()
-    place = 1 + table.locator("th").all_inner_texts().index("petal length 0 ↑")
+    place = 1 + table.locator("th").all_inner_texts().index("petal length 0")
     values = [float(each) for each in cells(table, place)]
     assert values == sorted(values) and len(values) == before == 6
     box.locator("input.filter").fill("coat")
@@ -181,9 +192,7 @@ def test_a_figure_is_zoomed_and_stays_so_when_the_screen_turns_dark(built, open_
     shown.mouse.move(box["x"] + 160, box["y"] + 140, steps=4)
     shown.mouse.up()
     span = "(plot) => plot.layout.xaxis.range"
-    shown.wait_for_function(
-        "(plot) => plot.layout.xaxis.autorange !== true", arg=plot.element_handle()
-    )
+    until(shown, "(plot) => plot.layout.xaxis.autorange !== true", plot.element_handle())
     zoomed = plot.evaluate(span)
     shown.emulate_media(color_scheme="dark")
     shown.wait_for_timeout(100)
@@ -200,9 +209,8 @@ def test_all_turns_dark_with_the_screen(built, open_page):
 
     light = colours()
     shown.emulate_media(color_scheme="dark")
-    shown.wait_for_function(
-        f"document.querySelector('#ENV2 {DRAWN}').data.at(-1).line.color !== '{light[1]}'"
-    )
+    line = f"document.querySelector('#ENV2 {DRAWN}').data.at(-1).line.color"
+    until(shown, f"{line} !== '{light[1]}'")
     dark = colours()
     assert dark[1] == _style.DARK[light[1]]
     brightness = [sum(map(int, each[4:-1].split(","))) for each in (light[0], dark[0])]
@@ -225,9 +233,7 @@ def test_a_print_shows_what_was_folded(built, open_page):
     folded = shown.locator("details.finding:not([open])").count()
     assert folded > 0 and len(shown.pdf()) > 10_000
     assert shown.evaluate("window.open_boxes") == count
-    shown.wait_for_function(
-        f"document.querySelectorAll('details.finding:not([open])').length === {folded}"
-    )
+    until(shown, f"document.querySelectorAll('details.finding:not([open])').length === {folded}")
 
 
 # --- Hostile words -------------------------------------------------------------------------------
@@ -320,8 +326,8 @@ def test_lines_are_brushed(tmp_path, open_page):
     both = {i for i in high if names[i] == "adam"}
     upper = {i for i, end in ends.items() if end <= (_parallel.TOP + _parallel.BOTTOM) / 2}
     assert len(both) < len(high) < len(upper) < 24
-    assert drag(6, 33, 60) == (24 - len(high), False)
-    assert drag(2, 180, 317) == (24 - len(both), False)
+    assert drag(6, 60, 0) == (24 - len(high), False)
+    assert drag(2, 180, 400) == (24 - len(both), False)
     assert drag(2, 100, 100) == (24 - len(high), False)
     assert drag(6, 100, 100) == (0, True)
     assert press(6, "ArrowUp") == (24 - len(upper), False)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from recipe_jax import types, writers
+from recipe_jax import tracking, types, writers
 
 
 class Point(NamedTuple):
@@ -226,7 +226,7 @@ def test_event_files_are_rebuilt_from_the_metrics(tmp_path):
     for row in [*numbers, {"step": 9, "loss": 1.0}]:
         writers.write_row(live, row)
     live.close()
-    writers.rebuild_tensorboard(tmp_path)
+    tracking.to_tensorboard(tmp_path)
     found, _ = events(tmp_path / "tensorboard")
     expected = [
         (f"tune/random/{row['split']}/{name}/{row['trial']}", row["step"], row[name])
@@ -235,20 +235,20 @@ def test_event_files_are_rebuilt_from_the_metrics(tmp_path):
         if row[name] is not None
     ]
     assert found == expected
-    writers.rebuild_tensorboard(tmp_path)
+    tracking.to_tensorboard(tmp_path)
     assert events(tmp_path / "tensorboard")[0] == expected
     assert sorted(file.name for file in tmp_path.iterdir()) == ["metrics.jsonl", "tensorboard"]
 
 
 def test_of_many_trials_tensorboard_gets_a_summary(tmp_path):
     with writers.JsonlWriter(tmp_path / "metrics.jsonl") as file:
-        for trial in range(writers.MOST_RUNS + 1):
+        for trial in range(tracking.MOST_RUNS + 1):
             row = {"stage": "sweep", "request": "search", "trial": str(trial), "step": 5}
             file.write({**row, "split": "validation", "loss": float(trial)})
         file.write({"stage": "sweep", "request": "few", "trial": "a", "step": 5, "loss": 7.0})
-    writers.rebuild_tensorboard(tmp_path)
+    tracking.to_tensorboard(tmp_path)
     found, _ = events(tmp_path / "tensorboard")
-    front, last = "sweep/search/validation/loss/agg", float(writers.MOST_RUNS)
+    front, last = "sweep/search/validation/loss/agg", float(tracking.MOST_RUNS)
     assert {(tag, value) for tag, _, value in found} == {
         (f"{front}/mean", last / 2),
         (f"{front}/lowest", 0.0),

@@ -36,8 +36,8 @@ def gallery(
     figures = [
         markupsafe.Markup(
             '<figure><img src="{}" alt="{}" loading="lazy"><figcaption>{}</figcaption></figure>'
-        ).format(png(image, low, high), short(caption), short(caption))
-        for image, caption in zip(stacked, captions)
+        ).format(png(image, low, high), alt, short(caption))
+        for image, caption, alt in zip(stacked, captions, _alts(captions, groups))
     ]
     return _in_rows(figures, groups)
 
@@ -50,13 +50,22 @@ def curves(
     stacked = np.array(sequences[:MAX_PICTURES], dtype=np.float64)[:, :, :MAX_LINES]
     spans = [extent(stacked[..., feature]) for feature in range(stacked.shape[-1])]
     figures = []
-    for sequence, caption in zip(stacked, captions):
+    for sequence, caption, alt in zip(stacked, captions, _alts(captions, groups)):
         figures.append(
             markupsafe.Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(
-                lines(sequence.T, spans, short(caption)), short(caption)
+                lines(sequence.T, spans, alt), short(caption)
             )
         )
     return _in_rows(figures, groups)
+
+
+def _alts(captions: Sequence[str], groups: Sequence[str]) -> list[str]:
+    """What is read aloud in place of each picture: its group and its caption."""
+    names = [str(group) for group in groups] + [""] * len(captions)
+    return [
+        short(", ".join(filter(None, (name, caption))) or "example")
+        for name, caption in zip(names, captions)
+    ]
 
 
 def lines(
