@@ -43,7 +43,7 @@ def diagnosis_page(folder):
         check="x", row="SKEL2", status=Status.FAIL, summary="Wrong.", remedy="Mend it.", fault="A1",
         evidence={"loss": [1.0, 2.0]},
     )  # fmt: skip
-    causes = (Cause(failed, (failed, *found)),)
+    causes = (Cause("A1", failed, (failed, *found)),)
     return written(folder, Diagnosis((failed, *found), causes).to_html("lab:program"))
 
 

@@ -55,6 +55,12 @@
   // It does not bubble.
   document.addEventListener("toggle", ({ target }) => target.open && drawNew(target), true);
 
+  // Who unfolds a finding has its link in the address bar.
+  document.addEventListener("click", ({ target }) => {
+    const { id } = target.closest("details.finding > summary")?.parentElement ?? {};
+    if (id) history.replaceState(null, "", `#${id}`);
+  });
+
   // Numbers by their value, words by the alphabet, empty cells last; a second click turns it round.
   const key = (row, column) => {
     const cell = row.cells[column];
