@@ -13,8 +13,7 @@ import json
 import math
 import os
 import pathlib
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -27,8 +26,6 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 NO_MEASUREMENTS = ("stage", "request", "trial", "step", "epoch", "split")
 """The keys of a row of metrics.jsonl that say where it belongs."""
-MOST_RUNS, MOST_IN_ALL = 64, 300
-"""So many trials of a request, and of all requests, have curves of their own in TensorBoard."""
 
 
 @runtime_checkable
@@ -306,7 +303,19 @@ class TensorBoardWriter:
                 self._writer.add_histogram(name, finite, global_step=step, bins=buckets)  # pyright: ignore[reportArgumentType]
 
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
-        """The settings, for the HPARAMS tab."""
+        """The settings as a row of the HPARAMS tab."""
+        self._add_hparams(
+            hparams, {}, ("_hparams_/session_start_info", "_hparams_/session_end_info")
+        )
+
+    def write_columns(self, hparams: Mapping[str, Any], metrics: Iterable[str]) -> None:
+        """The columns of the HPARAMS tab, settings by an example of each; rows are in the folders
+        below this one."""
+        self._add_hparams(hparams, dict.fromkeys(metrics, 0.0), ("_hparams_/experiment",))
+
+    def _add_hparams(
+        self, hparams: Mapping[str, Any], metrics: Mapping[str, float], tags: Sequence[str]
+    ) -> None:
         from tensorboardX import summary
 
         values = {
@@ -314,8 +323,9 @@ class TensorBoardWriter:
             for name, value in hparams.items()
             if value is not None
         }
-        for part in summary.hparams(values, {}):
-            self._writer.file_writer.add_summary(part)  # pyright: ignore[reportOptionalMemberAccess]
+        for part in summary.hparams(values, metrics):
+            if part.value[0].tag in tags:
+                self._writer.file_writer.add_summary(part)  # pyright: ignore[reportOptionalMemberAccess]
 
     def flush(self) -> None:
         """Hands everything to the disk."""
@@ -341,71 +351,6 @@ def scalars(row: Mapping[str, Any]) -> dict[str, float]:
 def write_row(writer: Writer, row: Mapping[str, Any]) -> None:
     """One row of metrics.jsonl to any writer; a measurement that is null leaves a gap."""
     writer.write_scalars(int(row.get("step") or 0), scalars(row))
-
-
-def rebuild_tensorboard(workdir: pathlib.Path) -> None:
-    """Event files anew from metrics.jsonl: they cannot be cut back when a run resumes.
-
-    TensorBoard draws hundreds of runs, not thousands: of a request of more than MOST_RUNS trials
-    there are the mean, the lowest and the highest value at every step instead, under "agg"; and of
-    the largest requests too, where there are more than MOST_IN_ALL.
-    """
-    logdir, fresh = workdir / "tensorboard", workdir / ".tensorboard.tmp"
-    shutil.rmtree(fresh, ignore_errors=True)
-    with contextlib.closing(TensorBoardWriter(fresh)) as writer:
-        for row in _few_runs(read_jsonl(workdir / "metrics.jsonl")):
-            write_row(writer, row)
-    logdir.mkdir(exist_ok=True)
-    for old in _event_files(logdir):
-        old.unlink()
-    for file in _event_files(fresh):
-        os.replace(file, logdir / f"{file.name}.rebuilt")
-    shutil.rmtree(fresh)
-
-
-def _few_runs(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """The rows of every request, or their summary where it has too many trials."""
-    held: dict[Any, list[Mapping[str, Any]]] = {}
-    trials: dict[Any, set[str]] = {}
-    sums: dict[Any, dict[Any, dict[str, tuple[float, float, float, int]]]] = {}
-    for row in rows:
-        request = (row.get("stage"), row.get("request"))
-        known = trials.setdefault(request, set())
-        if len(known) <= MOST_RUNS:
-            known.add(row.get("trial", ""))
-            held.setdefault(request, []).append(row)
-            if len(known) <= MOST_RUNS:
-                continue
-            for each in held.pop(request):
-                _add(sums.setdefault(request, {}), each)
-        else:
-            _add(sums[request], row)
-    left = MOST_IN_ALL
-    for request in sorted(held, key=lambda each: len(trials[each])):
-        left -= len(trials[request])
-        if left < 0:
-            for row in held.pop(request):
-                _add(sums.setdefault(request, {}), row)
-    for each in held.values():
-        yield from each
-    for (stage, request), places in sums.items():
-        for (split, step), values in places.items():
-            for kind in ("mean", "lowest", "highest"):
-                found = {
-                    name: {"mean": total / count, "lowest": low, "highest": high}[kind]
-                    for name, (total, low, high, count) in values.items()
-                }
-                front = {"stage": stage, "request": request, "split": split, "step": step}
-                yield {**front, "trial": f"agg/{kind}", **found}
-
-
-def _add(places: dict[Any, Any], row: Mapping[str, Any]) -> None:
-    """Counts a row's numbers in: (total, lowest, highest, count) of each."""
-    values = places.setdefault((row.get("split"), row.get("step")), {})
-    for name, value in row.items():
-        if name not in NO_MEASUREMENTS and isinstance(value, int | float):
-            total, low, high, count = values.get(name, (0.0, value, value, 0))
-            values[name] = (total + value, min(low, value), max(high, value), count + 1)
 
 
 def _event_files(logdir: pathlib.Path) -> list[pathlib.Path]:

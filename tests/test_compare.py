@@ -535,7 +535,8 @@ def test_the_console_the_page_and_the_json_say_the_same(tmp_path, monkeypatch, c
     printed, page = capsys.readouterr().out, (tmp_path / "compare.html").read_text()
     (tmp_path / "compare.html").unlink()
     assert commands.compare(["compare", "a", "--json", "b"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found, result = map(json.loads, capsys.readouterr().out.splitlines())
+    assert found.pop("event") == "comparison" and result == {"event": "result", "exit_code": 0}
     assert not (tmp_path / "compare.html").exists()
     words = comparison.words(difference(found, "loss"))
     for text in (printed, page):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from disks import failing
 
-from recipe_jax import study, writers
+from recipe_jax import study, tracking, writers
 from recipe_jax.app import commands, disk, lanes
 from recipe_jax.types import Measured, UserError
 
@@ -241,7 +241,7 @@ def test_a_workdir_that_vanishes_is_told(tmp_path, monkeypatch):
         shutil.rmtree(workdir)
         (workdir / "tensorboard").mkdir()
 
-    monkeypatch.setattr(writers, "rebuild_tensorboard", gone)
+    monkeypatch.setattr(tracking, "to_tensorboard", gone)
     with pytest.raises(UserError, match=r"--workdir .* is gone; bring it back"):
         train(tmp_path / "w")
     assert not (tmp_path / "w").exists()

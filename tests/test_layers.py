@@ -36,6 +36,7 @@ LAYER = {
     **dict.fromkeys(("checks",), 8),
     **dict.fromkeys(("recipe",), 9),
     **dict.fromkeys(("writers", "provenance", "checkpoint", "config", "report", "study"), 10),
+    **dict.fromkeys(("track", "tracking"), 10),
     **dict.fromkeys(("diagnosis",), 11),
     **dict.fromkeys(("app",), 12),
 }

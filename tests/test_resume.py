@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from recipe_jax import checkpoint, writers
+from recipe_jax import checkpoint, tracking, writers
 from recipe_jax.app import commands, drive, export, lanes, lock
 from recipe_jax.report import page
 
@@ -274,7 +274,7 @@ def again(workdir: pathlib.Path, monkeypatch=None) -> int:
 ENDS = {
     "program": (pathlib.Path, "write_bytes"),
     "description": (writers, "write_json"),
-    "tensorboard": (writers, "rebuild_tensorboard"),
+    "tensorboard": (tracking, "to_tensorboard"),
     "report": (page, "build_report"),
     "page": (page, "render"),
 }

@@ -99,7 +99,7 @@ def test_the_page_of_a_finished_run_is_the_report_but_for_what_watches(finished)
         html.escape(f" {page.digest(script)}").replace("&#x27;", "&#39;"),
         f"<script>{script}</script>\n",
         f'<link rel="icon" href="data:,">\n<style>{style}</style>\n',
-        re.search(r'<p class="live".*</p>\n', text)[0],
+        re.search(r'<aside class="live".*</aside>\n', text)[0],
     ):
         assert text.count(added) == 1, added[:60]
         text = text.replace(added, "")

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from recipe_jax import types, writers
+from recipe_jax import tracking, types, writers
 
 
 class Point(NamedTuple):
@@ -188,7 +188,7 @@ def events(logdir):
     from tensorboardX.proto import event_pb2
 
     found, tags = [], set()
-    for file in sorted(logdir.iterdir()):
+    for file in sorted(path for path in logdir.iterdir() if path.is_file()):
         data = file.read_bytes()
         while data:
             (length,) = struct.unpack("<Q", data[:8])
@@ -226,7 +226,7 @@ def test_event_files_are_rebuilt_from_the_metrics(tmp_path):
     for row in [*numbers, {"step": 9, "loss": 1.0}]:
         writers.write_row(live, row)
     live.close()
-    writers.rebuild_tensorboard(tmp_path)
+    tracking.to_tensorboard(tmp_path)
     found, _ = events(tmp_path / "tensorboard")
     expected = [
         (f"tune/random/{row['split']}/{name}/{row['trial']}", row["step"], row[name])
@@ -234,21 +234,21 @@ def test_event_files_are_rebuilt_from_the_metrics(tmp_path):
         for name in ("loss", "accuracy")
         if row[name] is not None
     ]
-    assert found == expected
-    writers.rebuild_tensorboard(tmp_path)
-    assert events(tmp_path / "tensorboard")[0] == expected
+    assert [each for each in found if "/agg/" not in each[0]] == expected
+    tracking.to_tensorboard(tmp_path)
+    assert events(tmp_path / "tensorboard")[0] == found
     assert sorted(file.name for file in tmp_path.iterdir()) == ["metrics.jsonl", "tensorboard"]
 
 
 def test_of_many_trials_tensorboard_gets_a_summary(tmp_path):
     with writers.JsonlWriter(tmp_path / "metrics.jsonl") as file:
-        for trial in range(writers.MOST_RUNS + 1):
+        for trial in range(tracking.MOST_RUNS + 1):
             row = {"stage": "sweep", "request": "search", "trial": str(trial), "step": 5}
             file.write({**row, "split": "validation", "loss": float(trial)})
         file.write({"stage": "sweep", "request": "few", "trial": "a", "step": 5, "loss": 7.0})
-    writers.rebuild_tensorboard(tmp_path)
+    tracking.to_tensorboard(tmp_path)
     found, _ = events(tmp_path / "tensorboard")
-    front, last = "sweep/search/validation/loss/agg", float(writers.MOST_RUNS)
+    front, last = "sweep/search/validation/loss/agg", float(tracking.MOST_RUNS)
     assert {(tag, value) for tag, _, value in found} == {
         (f"{front}/mean", last / 2),
         (f"{front}/lowest", 0.0),
@@ -258,17 +258,18 @@ def test_of_many_trials_tensorboard_gets_a_summary(tmp_path):
 
 
 def test_the_largest_requests_are_summed_up_where_all_together_are_too_many(tmp_path):
-    sizes = {f"r{size}": size for size in range(writers.MOST_RUNS, 0, -1)}
+    sizes = {f"r{size}": size for size in range(tracking.MOST_RUNS, 0, -1)}
     with writers.JsonlWriter(tmp_path / "metrics.jsonl") as file:
         for request, size in sizes.items():
             for trial in range(size):
                 row = {"stage": "s", "request": request, "trial": str(trial), "step": 5}
                 file.write({**row, "loss": 1.0})
-    writers.rebuild_tensorboard(tmp_path)
+    tracking.to_tensorboard(tmp_path)
     found, _ = events(tmp_path / "tensorboard")
-    told = {request: sum(f"s/{request}/" in tag for tag, _, _ in found) for request in sizes}
+    own = [tag for tag, _, _ in found if "/agg/" not in tag]
+    told = {request: sum(f"s/{request}/" in tag for tag in own) for request in sizes}
     # 1 + 2 + ... + 24 = 300.
-    assert told == {name: size if size <= 24 else 3 for name, size in sizes.items()}
+    assert told == {name: size if size <= 24 else 0 for name, size in sizes.items()}
 
 
 def test_writers_opened_in_one_second_do_not_overwrite_each_other(tmp_path):
@@ -294,3 +295,73 @@ def test_every_kind_of_measurement_is_written(tmp_path):
     _, tags = events(tmp_path)
     assert {"loss", "one", "two/0", "two/1", "note/text_summary", "weights"} <= tags
     assert "_hparams_/session_start_info" in tags and "none" not in tags
+
+
+def test_a_run_is_read_back_by_tensorboard_itself(tmp_path):
+    """Scalars, pictures, words, distributions, and the table of hyperparameters."""
+    from tensorboard.backend.event_processing import event_accumulator
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    numbers = metrics_rows(["t0", "t1"], [0, 2])
+    write(tmp_path / "metrics.jsonl", numbers)
+    pictures = np.arange(12 * 3 * 3).reshape(12, 3, 3)
+    finding = {"stage": "data", "row": "DATA1", "status": "PASS", "remedy": ""}
+    findings = [
+        finding | {"check": "samples", "summary": "a | <b>", "evidence": {"images": pictures}},
+        finding | {"check": "odd", "summary": "x", "evidence": {"images": [[1], [2, 3]]}},
+    ]
+    writers.write_json(tmp_path / "findings.json", findings)
+    trials = [
+        {"stage": "tune", "request": "random", "trial": f"t{i}", "seed": i, "status": "done"}
+        | {"steps": 2, "best_score": float(i), "validation_loss": 1.0 - i, "optim.name": "sgd"}
+        | {"optim.learning_rate": 0.1 * (i + 1)}
+        for i in range(2)
+    ]
+    writers.write_trials_csv(tmp_path / "trials.csv", trials)
+    (tmp_path / "model").mkdir()
+    np.savez(tmp_path / "model" / "weights.npz", kernel=np.linspace(-1, 1, 50))
+    tracking.to_tensorboard(tmp_path)
+
+    def read(folder):
+        found = event_accumulator.EventAccumulator(str(folder))
+        found.Reload()
+        return found
+
+    root = read(tmp_path / "tensorboard")
+    losses = root.Scalars("tune/random/validation/loss/t0")
+    assert [(each.step, each.value) for each in losses] == [(0, 10.0), (2, 12.0)]
+    # Wish 16: mean and spread over trials, also of a few.
+    assert [e.value for e in root.Scalars("tune/random/validation/loss/agg/mean")] == [10.0, 12.0]
+    (sheet,) = root.Images("data/samples")
+    assert (sheet.width, sheet.height) == (10 * 4, 2 * 4)
+    words = root.Tensors("findings/data/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "a &#124; &lt;b&gt;" in words
+    (weights,) = root.Histograms("weights/kernel")
+    assert weights.histogram_value.num == 50
+    assert root.Histograms("scores/tune/random")[0].histogram_value.max == 1.0
+
+    def hparams(found, tag):
+        content = found.SummaryMetadata(f"_hparams_/{tag}").plugin_data.content
+        return plugin_data_pb2.HParamsPluginData.FromString(content)
+
+    columns = hparams(root, "experiment").experiment
+    assert {each.name.tag for each in columns.metric_infos} == {"best_score", "validation_loss"}
+    assert {"optim.learning_rate", "optim.name", "seed"} <= {c.name for c in columns.hparam_infos}
+    for i, row in enumerate(trials):
+        one = read(tmp_path / "tensorboard" / "trials" / "tune" / f"t{i}")
+        told = hparams(one, "session_start_info").session_start_info.hparams
+        assert told["optim.learning_rate"].number_value == row["optim.learning_rate"]
+        assert told["optim.name"].string_value == "sgd"
+        assert one.Scalars("best_score")[0].value == i
+
+
+def test_of_many_trials_the_table_holds_the_best_and_says_so(tmp_path):
+    rows = [
+        {"stage": "sweep", "trial": f"t{i}", "best_score": float(i), "optim.name": "sgd"}
+        for i in range(tracking.MOST_RUNS + 3)
+    ]
+    writers.write_trials_csv(tmp_path / "trials.csv", rows)
+    tracking.to_tensorboard(tmp_path)
+    kept = {path.name for path in (tmp_path / "tensorboard" / "trials" / "sweep").iterdir()}
+    assert kept == {f"t{i}" for i in range(3, tracking.MOST_RUNS + 3)}
+    assert "trials/text_summary" in events(tmp_path / "tensorboard")[1]

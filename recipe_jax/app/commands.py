@@ -1,17 +1,21 @@
 """The commands: flags in, exit code out. 0 done, 1 a gate closed, 2 bad input, 128 + n a signal."""
 
+import contextlib
 import functools
 import os
 import pathlib
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from recipe_jax.types import UserError
+
+if TYPE_CHECKING:
+    from recipe_jax.app.console import Console
 
 BAD_INPUT = 2
 # Not Python's own 1, which says that a gate closed.
@@ -25,7 +29,9 @@ RESUMES = """
 The same command on the same workdir goes on where it was stopped.
 Exit codes: 0 done; 1 a gate closed, the report says why; 2 bad input, one line says what;
 130 or 143 stopped by a signal, after saving."""
-WATCHES = re.compile(r"--?(no)?watch(=.*)?")
+# Who looks on, and how, is no part of what a run is.
+LOOKS_ON = re.compile(r"--?(no)?(watch|json)(=.*)?")
+JSON = re.compile(r"--?json(=(true|t|yes|y|1))?", re.IGNORECASE)
 Command = Callable[[Sequence[str]], int]
 Define = Callable[[flags.FlagValues], None]
 
@@ -66,22 +72,24 @@ def doctor(argv: Sequence[str]) -> int:
     from recipe_jax import config as configs
     from recipe_jax import diagnosis
     from recipe_jax.app import doctor as app_doctor
-    from recipe_jax.app.console import Console
 
-    if any(word.lstrip("-").startswith("program") for word in argv[1:]):
-        own = _parse(argv, _doctor_flags)
-        name, program = own.program, app_doctor.of_name(own.program or "")
-        out = own.out or f"runs/{name.replace(':', '.')}.doctor.html"
-    else:
-        parsed = configs.parse(_dashes(argv), _doctor_flags)
-        name, program = parsed.path, app_doctor.of_config(parsed.config)
-        stem = pathlib.Path(parsed.path.partition(":")[0]).stem
-        out = parsed.flags.out or f"runs/{stem}.doctor.html"
-    found = diagnosis.diagnose(program)
-    console = Console()
-    app_doctor.tell(console, name, found)
-    console.line(f"\nPage: {app_doctor.write(found, name, pathlib.Path(out))}")
-    return int(found.status == "fail")
+    with _telling(argv) as (console, ending):
+        if any(word.lstrip("-").startswith("program") for word in argv[1:]):
+            own = _parse(argv, _doctor_flags)
+            name, program = own.program, app_doctor.of_name(own.program or "")
+            out = own.out or f"runs/{name.replace(':', '.')}.doctor.html"
+        else:
+            parsed = configs.parse(_dashes(argv), _doctor_flags)
+            name, program = parsed.path, app_doctor.of_config(parsed.config)
+            stem = pathlib.Path(parsed.path.partition(":")[0]).stem
+            out = parsed.flags.out or f"runs/{stem}.doctor.html"
+        found = diagnosis.diagnose(program)
+        app_doctor.tell(console, name, found)
+        page = app_doctor.write(found, name, pathlib.Path(out))
+        console.line(f"\nPage: {page}")
+        code = int(found.status == "fail")
+        ending |= {"exit_code": code, "page": page}
+    return code
 
 
 def predict(argv: Sequence[str]) -> int:
@@ -111,22 +119,19 @@ def compare(argv: Sequence[str]) -> int:
     """Finished runs beside the first of them: what differs, and whether the scores do."""
     if _helped(compare, argv, _compare_flags):
         return 0
-    own, folders = _parse_with_names(argv, _compare_flags)
-    from recipe_jax import writers
     from recipe_jax.app import compare as app_compare
-    from recipe_jax.app.console import Console
 
-    told = app_compare.compare(folders, examples=own.examples)
-    if own.json:
-        print(writers.to_json(told, indent=1))
-        if own.out:
-            app_compare.write(told, pathlib.Path(own.out))
-        return 0
-    console = Console()
-    app_compare.tell(console, told)
-    # Beside the first run, where what is made lies: not among somebody's sources.
-    beside = pathlib.Path(folders[0]).absolute().parent / "compare.html"
-    console.line(f"\nPage: {app_compare.write(told, pathlib.Path(own.out) if own.out else beside)}")
+    with _telling(argv) as (console, ending):
+        own, folders = _parse_with_names(argv, _compare_flags)
+        told = app_compare.compare(folders, examples=own.examples)
+        app_compare.tell(console, told)
+        # Beside the first run, where what is made lies: not among somebody's sources.
+        beside = pathlib.Path(folders[0]).absolute().parent / "compare.html"
+        out = pathlib.Path(own.out) if own.out else None if own.json else beside
+        if out is not None:
+            ending["page"] = app_compare.write(told, out)
+            console.line(f"\nPage: {ending['page']}")
+        ending["exit_code"] = 0
     return 0
 
 
@@ -188,16 +193,20 @@ def main(command: Command) -> None:
         code = command(sys.argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        code = BAD_INPUT
-    except KeyboardInterrupt:
-        code = 130
+        code = _code_of(error)
+    except KeyboardInterrupt as error:
+        code = _code_of(error)
     except OSError as error:
-        code = _told_of_disk(error)
-    except Exception:
+        code = _code_of(error)
+        if code == BAD_INPUT:
+            print(f"error: {_told_of_disk(error)}", file=sys.stderr)
+        else:
+            traceback.print_exc()
+    except Exception as error:
         traceback.print_exc()
-        code = BUG
+        code = _code_of(error)
     except BaseException as error:
-        code = getattr(error, "exit_code", None)
+        code = _code_of(error)
         if code is None:
             raise
         print(f"{error}; the same command goes on from here.", file=sys.stderr)
@@ -209,19 +218,39 @@ def main(command: Command) -> None:
     sys.exit(code)
 
 
-def _told_of_disk(error: OSError) -> int:
-    """Exit code of what no command expected of the system: a disk that fails is no bug."""
+def _told_of_disk(error: OSError) -> str:
+    """What no command expected of the system: a disk that fails is no bug."""
+    what = error.filename or "A file"
+    return f"{what} cannot be used ({error.strerror}); mend that, and repeat the command."
+
+
+def _code_of(error: BaseException) -> int | None:
+    """The exit code of what ended a command; None where Python decides."""
     from recipe_jax.app import disk
 
-    if error.errno not in disk.FAILING:
-        traceback.print_exception(error)
-        return BUG
-    what = error.filename or "A file"
-    print(
-        f"error: {what} cannot be used ({error.strerror}); mend that, and repeat the command.",
-        file=sys.stderr,
-    )
-    return BAD_INPUT
+    if isinstance(error, UserError) or (isinstance(error, OSError) and error.errno in disk.FAILING):
+        return BAD_INPUT
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    return BUG if isinstance(error, Exception) else getattr(error, "exit_code", None)
+
+
+@contextlib.contextmanager
+def _telling(argv: Sequence[str]) -> "Iterator[tuple[Console, dict[str, Any]]]":
+    """What tells a person how a command goes, or with --json a machine, which also hears how it
+    ended: its exit code and what else the command puts in the dict."""
+    from recipe_jax.app.console import Console
+    from recipe_jax.app.json_console import JsonConsole
+
+    console = JsonConsole() if any(map(JSON.fullmatch, argv[1:])) else Console()
+    ending: dict[str, Any] = {"exit_code": None}
+    try:
+        yield console, ending
+    except BaseException as error:
+        ending |= {"exit_code": _code_of(error), "error": str(error) or type(error).__name__}
+        raise
+    finally:
+        console.tell("result", **ending)
 
 
 def use_all_cores() -> None:
@@ -236,24 +265,37 @@ def use_all_cores() -> None:
 def _trained(
     command: Command, stages: Sequence[Any], argv: Sequence[str], define: Define | None = None
 ) -> int:
+    with _telling(argv) as (console, ending):
+        code = _carried_out(command, stages, argv, define=define, console=console, ending=ending)
+    return code
+
+
+def _carried_out(
+    command: Command,
+    stages: Sequence[Any],
+    argv: Sequence[str],
+    *,
+    define: Define | None,
+    console: "Console",
+    ending: dict[str, Any],
+) -> int:
     from recipe_jax import config as configs
     from recipe_jax.app import answers, drive
-    from recipe_jax.app.console import Console
 
     parsed = configs.parse(_dashes(argv), define or _train_flags)
-    console, beside = Console(), None
+    workdir, beside = _workdir(parsed), None
+    ending["workdir"] = workdir.absolute()
     if parsed.flags.watch:
         from recipe_jax.app import watch as app_watch
 
         beside = functools.partial(app_watch.beside, console=console)
-    return drive.execute(
+    ending["exit_code"] = drive.execute(
         what=command.__name__,
         stages=stages,
         config=parsed.config,
         overrides=parsed.overrides,
-        workdir=_workdir(parsed),
-        # Whether somebody watches is no part of what a run is.
-        argv=[word for word in argv if not WATCHES.fullmatch(word)],
+        workdir=workdir,
+        argv=[word for word in argv if not LOOKS_ON.fullmatch(word)],
         console=console,
         overwrite=parsed.flags.overwrite,
         allow_nonbitwise=parsed.flags.allow_nonbitwise,
@@ -263,6 +305,9 @@ def _trained(
         asks=answers.asking(parsed.path, argv),
         beside=beside,
     )
+    if (workdir / "report.html").is_file():
+        ending["report"] = workdir.absolute() / "report.html"
+    return ending["exit_code"]
 
 
 def _workdir(parsed: Any) -> pathlib.Path:
@@ -287,6 +332,15 @@ def _folder_of_run(name: str | None) -> pathlib.Path:
 
 def _workdir_flag(own: flags.FlagValues) -> None:
     flags.DEFINE_string("workdir", None, "the run's folder", flag_values=own)
+
+
+def _json_flag(own: flags.FlagValues) -> None:
+    flags.DEFINE_bool(
+        "json",
+        False,
+        "for machines: one JSON object a line on stdout, and nothing else",
+        flag_values=own,
+    )
 
 
 def _predict_flags(own: flags.FlagValues) -> None:
@@ -326,6 +380,7 @@ def _doctor_flags(own: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "out", None, "where the page goes (runs/<name>.doctor.html)", flag_values=own
     )
+    _json_flag(own)
 
 
 def _compare_flags(own: flags.FlagValues) -> None:
@@ -341,9 +396,7 @@ def _compare_flags(own: flags.FlagValues) -> None:
         "pair by validation example too: models answer again; --noexamples is quicker",
         flag_values=own,
     )
-    flags.DEFINE_bool(
-        "json", False, "print the same content as JSON, and nothing else", flag_values=own
-    )
+    _json_flag(own)
 
 
 def _train_flags(own: flags.FlagValues) -> None:
@@ -360,6 +413,7 @@ def _train_flags(own: flags.FlagValues) -> None:
     flags.DEFINE_bool(
         "watch", False, "serve the growing report on localhost while it goes", flag_values=own
     )
+    _json_flag(own)
     flags.DEFINE_integer(
         "extend",
         None,

@@ -85,7 +85,9 @@ def short_names(folders: Sequence[pathlib.Path]) -> list[str]:
 
 
 def tell(console: Console, told: Mapping[str, Any]) -> None:
-    """The comparison as lines: a table for each of its parts."""
+    """The comparison as lines: a table for each of its parts; to a machine as it is."""
+    if console.tell("comparison", **told):
+        return
     runs = told["runs"]
     names = [run["name"] for run in runs]
     console.header(

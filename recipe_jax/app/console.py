@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console as RichConsole
 from rich.markup import escape
@@ -80,6 +80,10 @@ class Console:
         """One line, user text in it as it is."""
         # A path must stay in one piece, or it cannot be copied.
         self._rich.print(escape(text), style=style or None, soft_wrap=True)
+
+    def tell(self, event: str, **fields: Any) -> bool:
+        """Tells a machine; False where a person looks on, who is told in lines instead."""
+        return False
 
     def header(self, title: str, lines: Sequence[str]) -> None:
         """What will be run, and what it will cost."""

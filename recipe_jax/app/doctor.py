@@ -50,7 +50,13 @@ def of_name(name: str) -> Program:
 
 
 def tell(console: Console, name: str, diagnosis: Diagnosis) -> None:
-    """Causes with what they explain, then how many checks passed and which could not be asked."""
+    """Causes with what they explain, then how many checks passed and which could not be asked; a
+    machine is told every finding."""
+    causes = [{"fault": cause.fault, "name": cause.name} for cause in diagnosis.causes]
+    if console.tell("diagnosis", name=name, status=diagnosis.status, causes=causes):
+        for finding in diagnosis.findings:
+            console.finding(finding)
+        return
     counts = {s: sum(f.status == s for f in diagnosis.findings) for s in Status}
     console.header(f"experiments.doctor  {name}", [])
     for cause in diagnosis.causes:

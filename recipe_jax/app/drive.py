@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from recipe_jax import assembly, provenance, resolve, study, writers
+from recipe_jax import assembly, provenance, resolve, study, tracking, writers
 from recipe_jax import config as configs
 from recipe_jax.app import again, answers, budgeting, disk, export, extend, loading, lock, plan
 from recipe_jax.app.console import Console
@@ -28,6 +28,8 @@ from recipe_jax.recipe import budget as budgets
 from recipe_jax.recipe.base import Context, Human, Ran, fitting
 from recipe_jax.recipe.settings import Recipe
 from recipe_jax.search.base import Search
+from recipe_jax.track.base import Opener
+from recipe_jax.track.base import Run as Tracked
 from recipe_jax.train.starting import Loaded
 from recipe_jax.types import (
     Asked,
@@ -101,6 +103,7 @@ def execute(
     )
     spent = budgeting.spent(context, stages, workdir, overwrite=overwrite)
     context = budgeting.with_budget(context, spent.budget)
+    opener = _opener(config)
     record = _record(what, config=config, overrides=overrides, argv=argv, task=task, stages=stages)
     if start is not None:
         record["start"] = {"fingerprint": start.fingerprint, "loaded": sorted(start.arrays)}
@@ -114,7 +117,9 @@ def execute(
     lines = plan.describe(planned, context, workdir=workdir)
     lines += budgeting.told(spent, config, stages)
     if dry_run:
-        console.line(writers.to_json(configs.to_data(config), indent=2))
+        settings = configs.to_data(config)
+        if not console.tell("config", settings=settings):
+            console.line(writers.to_json(settings, indent=2))
         console.header(f"experiments.{what} would carry out", lines)
         return DONE
     if only and (overwrite or not (workdir / "run.json").is_file()):
@@ -148,8 +153,21 @@ def execute(
         with contextlib.closing(console), watched:
             run = _Run(place, context, console, spent=spent, varied=varied, start=start)
             exit_code = run.carry_out(stages, context)
+        name = f"{place.record['name']} · {place.path.name}"
+        try:
+            tracking.to_service(opener, Tracked(name, place.path))
+        # Whatever a service that is not ours raises: the run is whole without it.
+        except Exception as error:
+            why = " ".join(str(error).split()) or type(error).__name__
+            console.line(f"{config['track']['name']} could not be told of the run: {why}", "yellow")
         console.line(f"\nReport: {report}")
         return exit_code
+
+
+def _opener(config: Mapping[str, Any]) -> Opener:
+    """What opens the service that the run is told to at its end."""
+    section = dict(config["track"])
+    return resolve.resolve("track", section.pop("name"))(**section)
 
 
 def load_task(config: Mapping[str, Any]) -> Task:
@@ -366,10 +384,10 @@ class _Run:
                 closed, told["state"] = True, "gate closed"
         written = [*WRITTEN]
         self.lanes.metrics.close()
-        writers.rebuild_tensorboard(self.place.path)
         if model is not None:
             export.save_model(self.place.path / "model", self.task, self.config, model)
             written += [f"model/{name}" for name in export.FILES]
+        tracking.to_tensorboard(self.place.path)
         if closed:
             more = ", or go on: the same command with --config.recipe.force"
             way = "mend this" if ended else "mend this" + more

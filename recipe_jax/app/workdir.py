@@ -204,8 +204,8 @@ def _resume(
     stored = _stored_config(path / "config.json", stored)
     given = configs.to_data(config)
     # What decides no bit of what was trained may be said afterwards: to go on after a closed gate
-    # or after the end, and when to save.
-    held = {**stored, "checkpoint": given["checkpoint"]}
+    # or after the end, when to save, and who is told.
+    held = {**stored, "checkpoint": given["checkpoint"], "track": given["track"]}
     held["train"] = {**stored["train"], "extend": given["train"]["extend"]}
     if given["recipe"]["force"]:
         held["recipe"] = {**stored["recipe"], "force": True}

@@ -26,6 +26,7 @@ NAMED = {
     "augment": (FAMILIES["augment"], "none"),
     "search": ("search", "coarse_to_fine"),
     "prune": ("prune", "none"),
+    "track": ("track", "none"),
 }
 PLAIN: dict[str, Callable[..., Any]] = {
     "train": Train,

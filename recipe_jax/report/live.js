@@ -88,7 +88,8 @@
         const head = button(sorted.textContent)?.parentElement;
         if (head && head.getAttribute("aria-sort") !== way) head.firstElementChild.click();
       }
-      document.querySelector(`input.filter[data-table="${table.id}"]`)?.dispatchEvent(new Event("input", { bubbles: true }));
+      const filter = table.parentElement.previousElementSibling;
+      if (filter?.matches("input.filter")) filter.dispatchEvent(new Event("input", { bubbles: true }));
       if (focused >= 0) button(heads[focused].textContent)?.focus({ preventScroll: true });
       Object.assign(table.parentElement, { scrollTop, scrollLeft });
     });

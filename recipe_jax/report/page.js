@@ -55,6 +55,12 @@
   // It does not bubble.
   document.addEventListener("toggle", ({ target }) => target.open && drawNew(target), true);
 
+  // Who unfolds a finding has its link in the address bar.
+  document.addEventListener("click", ({ target }) => {
+    const { id } = target.closest("details.finding > summary")?.parentElement ?? {};
+    if (id) history.replaceState(null, "", `#${id}`);
+  });
+
   // Numbers by their value, words by the alphabet, empty cells last; a second click turns it round.
   const key = (row, column) => {
     const cell = row.cells[column];
@@ -87,7 +93,7 @@
   document.addEventListener("input", ({ target }) => {
     if (!target.matches("input.filter")) return;
     const words = target.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const row of document.getElementById(target.dataset.table).tBodies[0].rows) {
+    for (const row of target.nextElementSibling.querySelector("table").tBodies[0].rows) {
       const text = row.textContent.toLowerCase();
       row.hidden = !words.every((word) => text.includes(word));
     }
@@ -221,6 +227,26 @@
     const shown = new Set(places().map((place) => place.dataset.figure));
     Object.keys(figures).forEach((name) => shown.has(name) || delete figures[name]);
   });
+
+  // The contents follow: marked is the last section that has begun above the middle of the window.
+  let following = 0;
+  const follow = () => {
+    following = 0;
+    const begun = [...document.querySelectorAll("main > section")].filter(
+      (section) => section.getBoundingClientRect().top < innerHeight / 2,
+    );
+    const here = `#${begun.at(-1)?.id}`;
+    for (const link of document.querySelectorAll("nav a")) {
+      if (link.getAttribute("href") === here) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
+  };
+  const soon = () => (following ||= requestAnimationFrame(follow));
+  addEventListener("scroll", soon, { passive: true });
+  addEventListener("resize", soon);
+  document.addEventListener("toggle", soon, true);
+  document.addEventListener("report-changed", soon);
+  follow();
 
   let closed = [];
   addEventListener("beforeprint", () => {

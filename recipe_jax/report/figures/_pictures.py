@@ -17,6 +17,14 @@ MAX_LINES = 4
 MAX_ROWS = 24
 MAX_COLUMNS = 24
 MAX_WORDS = 80
+FILTERED = 6
+"""A table that can be sorted can be filtered too from so many rows on."""
+
+
+FILTER = markupsafe.Markup(
+    '<input class="filter" type="search" placeholder="Filter: words that a row must hold" '
+    'aria-label="Filter the rows below">'
+)
 
 
 def gallery(
@@ -28,8 +36,8 @@ def gallery(
     figures = [
         markupsafe.Markup(
             '<figure><img src="{}" alt="{}" loading="lazy"><figcaption>{}</figcaption></figure>'
-        ).format(png(image, low, high), short(caption), short(caption))
-        for image, caption in zip(stacked, captions)
+        ).format(png(image, low, high), alt, short(caption))
+        for image, caption, alt in zip(stacked, captions, _alts(captions, groups))
     ]
     return _in_rows(figures, groups)
 
@@ -42,13 +50,22 @@ def curves(
     stacked = np.array(sequences[:MAX_PICTURES], dtype=np.float64)[:, :, :MAX_LINES]
     spans = [extent(stacked[..., feature]) for feature in range(stacked.shape[-1])]
     figures = []
-    for sequence, caption in zip(stacked, captions):
+    for sequence, caption, alt in zip(stacked, captions, _alts(captions, groups)):
         figures.append(
             markupsafe.Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(
-                lines(sequence.T, spans, short(caption)), short(caption)
+                lines(sequence.T, spans, alt), short(caption)
             )
         )
     return _in_rows(figures, groups)
+
+
+def _alts(captions: Sequence[str], groups: Sequence[str]) -> list[str]:
+    """What is read aloud in place of each picture: its group and its caption."""
+    names = [str(group) for group in groups] + [""] * len(captions)
+    return [
+        short(", ".join(filter(None, (name, caption))) or "example")
+        for name, caption in zip(names, captions)
+    ]
 
 
 def lines(
@@ -98,7 +115,10 @@ def table(
     sortable: bool = False,
     most_rows: int = MAX_ROWS,
 ) -> markupsafe.Markup:
-    """Rows under named columns; numbers stand flush right; a long table says what is left out."""
+    """Rows under named columns; numbers stand flush right; a long table says what is left out.
+
+    sortable: by any column, and a long one can be filtered by words.
+    """
     shown = [list(row)[:MAX_COLUMNS] for row in rows[:most_rows]]
     head = [short(column) for column in columns[:MAX_COLUMNS]]
     cut = []
@@ -111,8 +131,10 @@ def table(
     cells = [[_cell(value) for value in row] for row in shown]
     join = markupsafe.Markup("").join
     return markupsafe.Markup(
-        '<div class="scroll{}"><table{}>{}<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
+        '{}<div class="scroll{}"><table{}>{}<thead><tr>{}</tr></thead><tbody>{}</tbody></table>'
+        "</div>"
     ).format(
+        FILTER if sortable and len(shown) >= FILTERED else "",
         " tall" if len(shown) > MAX_ROWS else "",
         markupsafe.Markup(' class="sortable"') if sortable else "",
         markupsafe.Markup("<caption>{}</caption>").format(caption) if caption else "",

@@ -16,16 +16,16 @@ from recipe_jax.report import numbers
 INK, MUTED, RULE, PAPER = "#1f2329", "#5c6570", "#e3e6ea", "#fefefe"
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
     "#2b6cb0",
-    "#c4631a",
-    "#2c8054",
+    "#ad5412",
+    "#287a4f",
     "#c23b36",
     "#7655b5",
     "#939ba5",
 )
 BLUE_BAND, ORANGE_BAND, GREEN_BAND, RED_BAND, PURPLE_BAND, GREY_BAND = (
     "rgba(43,108,176,0.16)",
-    "rgba(196,99,26,0.16)",
-    "rgba(44,128,84,0.16)",
+    "rgba(173,84,18,0.16)",
+    "rgba(40,122,79,0.16)",
     "rgba(194,59,54,0.16)",
     "rgba(118,85,181,0.16)",
     "rgba(147,155,165,0.2)",

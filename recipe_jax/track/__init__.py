@@ -1,0 +1,1 @@
+"""Where else a finished run is told: one file a service."""
