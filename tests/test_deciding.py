@@ -1,6 +1,7 @@
 """Decisions between settings: what is kept, over how many seeds, and how often for nothing."""
 
 import json
+import re
 import types
 
 import jax
@@ -122,7 +123,14 @@ def test_a_real_effect_is_kept_and_the_best_strength_comes_first():
     found = decided(noisy([0.0, 0.06, 0.1]), changes=3)
     assert found.kept == ["change 2", "change 1"]
     assert found.finding.evidence["kept"] == [False, True, True]
-    assert "2 kept" in found.finding.summary and "change 2, is +0.1" in found.finding.summary
+    assert "2 kept" in found.finding.summary and "change 2, gains +0.1" in found.finding.summary
+
+
+def test_a_gain_has_the_digits_of_its_score():
+    small = decided(noisy([0.5]), changes=1).finding.summary
+    assert re.search(r"The best, change 0, gains \+0\.\d{4} \[", small)
+    large = decided(noisy([-300.0], of_both=1.0, level=2500.0), changes=1).finding.summary
+    assert re.search(r"The best, change 0, brings -\d+\.\d \[-\d+\.\d, -\d+\.\d\]", large)
 
 
 def test_an_effect_on_these_very_examples_alone_is_not_kept():

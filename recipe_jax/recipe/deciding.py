@@ -188,12 +188,14 @@ def finding(context: Context, decided: Decided, *, base: Change, **fields: Any) 
     count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     kept = len(decided.kept)
     told = f"{kept} kept" if kept else "no difference found that is worth a change"
+    # As many digits as the score has that they belong to.
+    places = 4 if abs(decided.score) < 10 else 1
+    gain, low, high = (f"{each:+.{places}f}" for each in top.gain)
     return Finding(
         status=Status.PASS,
         summary=f"{_several(len(verdicts), 'change')} beside {base.name}, {metric} "
-        f"{decided.score:.4g}, over {count} seeds and all validation examples: {told}. The "
-        f"largest gain, {top.change.name}, is {top.gain.mean:+.4f} [{top.gain.low:+.4f}, "
-        f"{top.gain.high:+.4f}].",
+        f"{decided.score:.4g}, over {count} seeds and all validation examples: {told}. The best, "
+        f"{top.change.name}, {'gains' if top.gain.mean >= 0 else 'brings'} {gain} [{low}, {high}].",
         evidence={
             "names": [each.change.name for each in verdicts],
             "settings": [dict(each.change.settings) for each in verdicts],
