@@ -347,7 +347,7 @@ def test_a_disk_that_is_really_full(whole, small_disk, left):
         file.write(b"x" * max(0, free - left - 8192))
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 2, errors[-2000:]
-    assert errors.startswith("error: ") and errors.count("\n") == 1
+    assert errors.startswith("error: ") and errors.count("\n") == 1, errors[:2000]
     assert "No space left on device" in errors
     ballast.unlink()
     process = begin(workdir)
