@@ -209,16 +209,16 @@ def _system_error(error: ValueError, path: pathlib.Path) -> Exception:
 def _quiet() -> Iterator[None]:
     """Orbax prints what its threads raise before it raises it, and those that had not ended by then
     find their event loop closed: who calls tells of it, once."""
-    logger, hook = logging.getLogger("absl"), sys.excepthook
+    logger, hook = logging.getLogger("absl"), sys.unraisablehook
 
-    def without_loops(kind: Any, error: BaseException, trace: Any) -> None:
-        if "Event loop is closed" not in str(error):
-            hook(kind, error, trace)
+    def without_loops(told: Any) -> None:
+        if "Event loop is closed" not in str(told.exc_value):
+            hook(told)
 
-    before, logger.disabled, sys.excepthook = logger.disabled, True, without_loops
+    before, logger.disabled, sys.unraisablehook = logger.disabled, True, without_loops
     try:
         yield
-        sys.excepthook = hook
+        sys.unraisablehook = hook
     finally:
         logger.disabled = before
 
