@@ -5,12 +5,16 @@ without a word. So every file of a checkpoint is hashed when it is written and c
 read; a damaged checkpoint is named and passed over, and the one before it is used.
 """
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 import pathlib
 import re
 import shutil
+import sys
+from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -59,7 +63,7 @@ class Checkpoints:
         final = self.directory / str(step)
         arrays = flatten(tree)
         try:
-            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as saver:
+            with _quiet(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as saver:
                 saver.save(
                     (unfinished / "arrays").resolve(),
                     args=ocp.args.StandardSave({k: v for k, v in arrays.items() if v.size}),
@@ -199,6 +203,24 @@ def _system_error(error: ValueError, path: pathlib.Path) -> Exception:
     """What the system said (no space left, read-only): orbax hands it on as words alone."""
     number = re.search(r"os_error_code='(\d+)'", str(error))
     return OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Orbax prints what its threads raise before it raises it, and those that had not ended by then
+    find their event loop closed: who calls tells of it, once."""
+    logger, hook = logging.getLogger("absl"), sys.unraisablehook
+
+    def without_loops(told: Any) -> None:
+        if "Event loop is closed" not in str(told.exc_value):
+            hook(told)
+
+    before, logger.disabled, sys.unraisablehook = logger.disabled, True, without_loops
+    try:
+        yield
+        sys.unraisablehook = hook
+    finally:
+        logger.disabled = before
 
 
 def _remove(path: pathlib.Path) -> None:

@@ -110,22 +110,22 @@ JSON = st.recursive(
 def changed(draw: st.DrawFn, document: Any) -> bytes:
     """A JSON document with up to three of its nodes replaced, taken away or added to."""
     document = json.loads(json.dumps(document))
+    root = {"": document}
     for _ in range(draw(st.integers(0, 3))):
-        node: Any = {"": document}
+        node: Any = root
         key: Any = ""
         while isinstance(node[key], dict | list) and node[key] and draw(st.integers(0, 4)):
             node = node[key]
             keys = sorted(node) if isinstance(node, dict) else range(len(node))
             key = draw(st.sampled_from(keys))
         kind = draw(st.sampled_from(("replace", "replace", "drop", "add")))
-        if kind == "drop" and key != "":
+        if kind == "drop" and node is not root:
             del node[key]
-        elif kind == "add" and isinstance(node, dict) and key != "":
+        elif kind == "add" and isinstance(node, dict) and node is not root:
             node[draw(st.text(max_size=5))] = draw(JSON)
         else:
             node[key] = draw(JSON)
-            document = node[""] if list(node) == [""] else document
-    return json.dumps(document).encode()
+    return json.dumps(root[""]).encode()
 
 
 def json_files(document: Any) -> st.SearchStrategy[bytes]:

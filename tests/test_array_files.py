@@ -5,6 +5,7 @@ import io
 import os
 import pathlib
 import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -99,6 +100,11 @@ def header_claims(shape):
     return file.getvalue() + bytes(64)
 
 
+def header_file(folder, shape):
+    (folder / "x.npy").write_bytes(header_claims(shape))
+    return str(folder / "x.npy")
+
+
 def zip_of(folder, **members):
     with zipfile.ZipFile(folder / "data.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
@@ -132,6 +138,16 @@ def braces(folder):
     return str(folder / "x.npy")
 
 
+def begins(content):
+    """An .npy that begins so."""
+
+    def make(folder):
+        (folder / "x.npy").write_bytes(b"\x93NUMPY" + content)
+        return str(folder / "x.npy")
+
+    return make
+
+
 @pytest.mark.parametrize(
     "make, sentence",
     [
@@ -154,6 +170,9 @@ def braces(folder):
         (damaged, "is damaged"),
         (beheaded, r"is damaged \(.*\); save it again"),
         (braces, "is no NumPy array file"),
+        (begins(b"\x09\x09" + bytes(20)), r"no NumPy array file \(its version is \(9, 9\)"),
+        (begins(b"\x02\x00\xff\xff\xff\x7f{}"), "no NumPy array file"),
+        (lambda d: header_file(d, (-1, 2)), r"no NumPy array file \(its shape is \(-1, 2\)"),
     ],
 )
 def test_bad_arrays_are_one_sentence(tmp_path, make, sentence):
@@ -166,6 +185,17 @@ def test_a_truncated_npy_is_refused_before_allocating(tmp_path):
     (tmp_path / "x.npy").write_bytes(header_claims((10**12, 8)))
     with pytest.raises(UserError, match="declares 64000000000000 bytes"):
         arrays.build(path=str(tmp_path / "x.npy"))
+
+
+def test_a_header_that_says_it_is_long_takes_no_memory_for_it(tmp_path):
+    make = begins(b"\x02\x00\xff\xff\xff\x0f{'descr'")
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError):
+            arrays.load_npy(pathlib.Path(make(tmp_path)))
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_object_array_runs_nothing(tmp_path):

@@ -345,16 +345,19 @@ def test_a_save_that_fails_keeps_the_step_before(store, monkeypatch):
     assert store.restore().step == 2
 
 
-def test_a_disk_that_takes_no_more_is_an_error_of_the_system(store):
-    """What orbax raises has no errno; the limit on a file's size stands for a full disk."""
+def test_a_disk_that_takes_no_more_is_an_error_of_the_system(store, capfd):
+    """What orbax raises has no errno, and its threads print it; the limit on a file's size stands
+    for a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
     try:
         with pytest.raises(OSError) as error:
-            store.save(3, {"x": np.random.default_rng(0).random(100_000)}, {})
+            arrays = {f"x{i}": np.random.default_rng(i).random(100_000) for i in range(9)}
+            store.save(3, arrays, {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert error.value.errno == errno.EFBIG
+    assert capfd.readouterr().err == ""
     assert sorted(p.name for p in store.directory.iterdir()) == ["1", "2"]
     assert store.restore().step == 2
 

@@ -1,5 +1,6 @@
 """A disk that fails anywhere stops the run with one sentence, and it goes on to the same bits."""
 
+import contextlib
 import errno
 import json
 import os
@@ -343,11 +344,12 @@ def test_a_disk_that_is_really_full(whole, small_disk, left):
     while not (workdir / "metrics.jsonl").exists() and process.poll() is None:
         time.sleep(0.01)
     free = shutil.disk_usage(small_disk).free
-    with ballast.open("wb") as file:
+    # The run may be quicker to the last bytes.
+    with contextlib.suppress(OSError), ballast.open("wb") as file:
         file.write(b"x" * max(0, free - left - 8192))
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 2, errors[-2000:]
-    assert errors.startswith("error: ") and errors.count("\n") == 1
+    assert errors.startswith("error: ") and errors.count("\n") == 1, errors[:2000]
     assert "No space left on device" in errors
     ballast.unlink()
     process = begin(workdir)

@@ -627,3 +627,23 @@ def test_a_checkpoint_of_the_first_release_loads(tmp_path):
     for name, value in wanted.items():
         assert found.arrays[name].dtype == value.dtype
         assert found.arrays[name].tobytes() == value.tobytes(), name
+
+
+TOLD = """<testsuites><testsuite>
+<testcase classname="tests.test_a" name="test_one[x]"/>
+<testcase classname="tests.test_a" name="test_one[y]"><failure message="no"/></testcase>
+<testcase classname="tests.test_b" name="test_two"><skipped message="later"/></testcase>
+<testcase classname="tests.test_b" name="test_three"/>
+</testsuite></testsuites>"""
+
+
+def test_the_table_says_what_came_out():
+    from scripts import fault_matrix
+
+    found = fault_matrix.counted(TOLD)
+    one = "tests/test_a.py::test_one"
+    two, three = "tests/test_b.py::test_two", "tests/test_b.py::test_three"
+    assert fault_matrix.row_outcome([one, three], found) == ("1 failed, 2 passed", False)
+    assert fault_matrix.row_outcome([two], found) == ("1 skipped", False)
+    assert fault_matrix.row_outcome([two, three], found) == ("1 passed, 1 skipped", True)
+    assert fault_matrix.row_outcome(["tests/test_c.py::test_none"], found) == ("not run", False)

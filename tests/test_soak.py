@@ -6,6 +6,7 @@ import random
 import shutil
 from collections import Counter
 
+import fuzzing
 import numpy as np
 import pytest
 
@@ -99,6 +100,21 @@ def test_what_is_not_as_promised_is_counted_and_kept(tmp_path, monkeypatch, caps
     assert sorted(p.name for p in tmp_path.iterdir()) == ["1-broken", "3-broken"]
     assert (tmp_path / "1-broken" / "trace").exists()
     assert "NOT AS PROMISED" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_odd_files_are_counted_and_a_bad_reader_is_told(tmp_path, monkeypatch):
+    counts = soak.fuzz(random.Random(0), tmp_path)
+    assert counts.keys() == {"odd files read", "odd files refused"}
+    assert sum(counts.values()) >= 200 * len(fuzzing.READERS)
+
+    def crash(path):
+        raise KeyError("x")
+
+    bad = fuzzing.READERS[0]._replace(name="bad", read=crash)
+    monkeypatch.setattr(fuzzing, "READERS", (bad,))
+    with pytest.raises(soak.Broken, match="bad: KeyError"):
+        soak.fuzz(random.Random(0), tmp_path)
 
 
 @pytest.mark.slow

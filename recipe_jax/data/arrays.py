@@ -19,6 +19,8 @@ _PAIRS = (("inputs", "targets"), ("x", "y"), ("X", "y"), ("data", "target"))
 # What an archive may unpack to: this many times its own size, and never refused below the floor.
 _MOST_EXPANSION = 200
 _ALWAYS_ALLOWED = 64 * 2**20
+# Of a header, which says how long it is; NumPy takes no longer one.
+_MOST_HEADER = 12 + 2**16
 # What readers of headers raise at bytes that nobody meant to write: those of an .npy are Python.
 _DAMAGED = (
     *(OSError, EOFError, ValueError, LookupError, OverflowError, RecursionError, struct.error),
@@ -125,14 +127,9 @@ def load_npy(file: pathlib.Path) -> np.ndarray:
 
 
 def _load(file: IO[bytes] | io.BufferedIOBase, name: str, *, size: int) -> np.ndarray:
+    start = io.BytesIO(file.read(_MOST_HEADER))
     try:
-        version = np.lib.format.read_magic(file)
-        read_header = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = read_header(file)
+        shape, dtype = _header(start)
     except _DAMAGED as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
@@ -144,13 +141,34 @@ def _load(file: IO[bytes] | io.BufferedIOBase, name: str, *, size: int) -> np.nd
             "save plain numbers or text instead, sequences padded or cut to one length."
         )
     declared = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if file.tell() + declared > size:
+    if start.tell() + declared > size:
         raise UserError(
             f"{name} declares {declared} bytes for shape {shape} and holds fewer; "
             "it is truncated, so save it again."
         )
     file.seek(0)
-    return np.lib.format.read_array(file, allow_pickle=False)
+    try:
+        return np.lib.format.read_array(file, allow_pickle=False)
+    except _DAMAGED as error:
+        raise UserError(
+            f"{name} is damaged ({' '.join(str(error).split())}); save it again with np.save."
+        ) from error
+
+
+def _header(start: io.BytesIO) -> tuple[tuple[int, ...], np.dtype]:
+    """(shape, dtype) that the first bytes of a file declare; what NumPy raises, and ValueError,
+    where they cannot be."""
+    version = np.lib.format.read_magic(start)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(start)
+    elif version in ((2, 0), (3, 0)):
+        # They differ in the letters that names of fields may have.
+        shape, _, dtype = np.lib.format.read_array_header_2_0(start)
+    else:
+        raise ValueError(f"its version is {version}")
+    if min(shape, default=0) < 0:
+        raise ValueError(f"its shape is {shape}")
+    return shape, dtype
 
 
 def _check(file: pathlib.Path, inputs: np.ndarray, targets: np.ndarray) -> None:
