@@ -172,9 +172,9 @@ def _table(writer: TensorBoardWriter, logdir: pathlib.Path, table: Mapping[str, 
     rows = {f"{row.get('stage')}/{row.get('trial')}": row for row in _named(table)}
     scored = [name for name, row in rows.items() if isinstance(row.get("best_score"), int | float)]
     best = sorted(scored, key=lambda name: -rows[name]["best_score"])[:MOST_RUNS]
-    measured = [
-        name for name in table["columns"] if name.startswith(("train_", "validation_"))
-    ] + ["best_score"]
+    measured = [name for name in table["columns"] if name.startswith(("train_", "validation_"))] + [
+        "best_score"
+    ]
     settings = [name for name in table["columns"] if name not in (*LABELS, *measured)]
     settings = ["stage", "request", *settings]
     kept = [rows[name] for name in best]

@@ -295,7 +295,9 @@ class TensorBoardWriter:
 
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
         """The settings as a row of the HPARAMS tab."""
-        self._add_hparams(hparams, {}, ("_hparams_/session_start_info", "_hparams_/session_end_info"))
+        self._add_hparams(
+            hparams, {}, ("_hparams_/session_start_info", "_hparams_/session_end_info")
+        )
 
     def write_columns(self, hparams: Mapping[str, Any], metrics: Iterable[str]) -> None:
         """The columns of the HPARAMS tab, settings by an example of each; rows are in the folders

@@ -36,7 +36,9 @@ def comparison_page(folder):
 
 def diagnosis_page(folder):
     found = [
-        Finding(check=f"check_{status}", row="SKEL1", status=status, summary="So it is.", remedy="Do.")
+        Finding(
+            check=f"check_{status}", row="SKEL1", status=status, summary="So it is.", remedy="Do."
+        )
         for status in Status
     ]
     failed = Finding(

@@ -245,7 +245,11 @@ def hostile_workdir(path):
     """All that a user names, in words that would run, close a tag, turn the line or never end."""
     workdir = make_workdir(path, words=BAD_WORDS[:5], feature=HOSTILE, unit=HOSTILE)
     run = json.loads((workdir / "run.json").read_text())
-    run |= {"name": HOSTILE, "overrides": dict.fromkeys(BAD_WORDS, HOSTILE), "command": [*BAD_WORDS]}
+    run |= {
+        "name": HOSTILE,
+        "overrides": dict.fromkeys(BAD_WORDS, HOSTILE),
+        "command": [*BAD_WORDS],
+    }
     run["data"]["name"] = HOSTILE
     writers.write_json(workdir / "run.json", run)
     findings = json.loads((workdir / "findings.json").read_text())
@@ -374,3 +378,43 @@ def test_a_page_that_follows_keeps_what_the_reader_did(tmp_path, open_page):
         shown.get_by_text("The run has ended").wait_for()
         server.shutdown()
         thread.join(5)
+
+
+# --- Very many trials ----------------------------------------------------------------------------
+
+
+def test_ten_thousand_trials_are_sorted_and_filtered_all_of_them(tmp_path, open_page):
+    """The page shows the first of what was asked for, and says so (wish 17)."""
+    draw = np.random.default_rng(0)
+    scores = draw.normal(size=10_000) * 10.0 ** draw.integers(-5, 7, 10_000)
+    scores[7] = 123456.0
+    rows = [
+        {"trial": f"t{i}", "seed": i, "optim.name": "sgd" if i % 3 else "adam", "score": score}
+        for i, score in enumerate(map(float, scores))
+    ]
+    rows[5]["score"] = None
+    writers.write_trials_csv(tmp_path / "trials.csv", rows)
+    path = page.build_report(tmp_path)
+    assert path.stat().st_size < 8e6
+    shown = open_page(path.as_uri())
+    shown.locator("#trials summary").click()
+    table, caption = shown.locator("#trials table"), shown.locator("#trials caption")
+    served = table.locator("tbody").inner_text()
+    assert cells(table, 1) == [f"t{i}" for i in range(page.MAX_TRIALS)]
+    head, field = table.get_by_role("button", name="seed"), shown.locator("#trials input.filter")
+    field.fill("no such")
+    assert cells(table, 1) == []
+    field.fill("")
+    # Written anew by the script, a number looks as it did.
+    assert table.locator("tbody").inner_text() == served
+    head.click()
+    head.click()
+    assert cells(table, 1)[:2] == ["t9999", "t9998"]
+    assert caption.inner_text() == "The first 300 of 10\u202f000 rows"
+    field.fill("adam t999")
+    assert cells(table, 1) == ["t9999", "t9996", "t9993", "t9990", "t999"]
+    assert caption.inner_text() == "5 rows, of 10\u202f000 in all"
+    field.fill("")
+    table.get_by_role("button", name="score").click()
+    lowest = [f"t{i}" for i in np.argsort(np.where(np.arange(10_000) == 5, np.inf, scores))[:300]]
+    assert cells(table, 1) == lowest
