@@ -1,4 +1,4 @@
-"""Every page passes axe's audit, light and dark: contrast, names, alternatives, order of headings."""
+"""Every page passes axe's audit, light and dark: contrast, names, alternatives, headings."""
 
 import threading
 

@@ -87,9 +87,9 @@ def test_every_figure_has_ink(built, open_page, dark):
 def test_pictures_are_shown(built, open_page):
     shown = open_page(built.as_uri())
     unfold(shown)
-    shown.evaluate("document.querySelectorAll('img').forEach((image) => (image.loading = 'eager'))")
     widths = shown.evaluate(
-        "Promise.all([...document.images].map((image) => image.decode().then(() => image.naturalWidth)))"
+        "Promise.all([...document.images].map(async (image) => {"
+        " await image.decode(); return image.naturalWidth; }))"
     )
     assert len(widths) >= 30 and min(widths) > 0
     assert shown.evaluate("[...document.images].every((image) => image.alt)")

@@ -52,6 +52,21 @@
     root.querySelectorAll(".plot:not([data-drawn])").forEach((place) => folded(place) || draw(place));
   };
 
+  // What is in sight at once; the others one by one, so that a reader can act between two of them.
+  const drawInTurn = () => {
+    const waiting = places().filter((place) => !("drawn" in place.dataset) && !folded(place));
+    const sight = ({ top, bottom }) => bottom > -innerHeight && top < 2 * innerHeight;
+    const near = waiting.filter((place) => sight(place.getBoundingClientRect()));
+    near.forEach(draw);
+    if (near.length < waiting.length) {
+      const next = waiting.find((place) => !("drawn" in place.dataset));
+      setTimeout(() => {
+        if (next.isConnected && !("drawn" in next.dataset) && !folded(next)) draw(next);
+        drawInTurn();
+      });
+    }
+  };
+
   // It does not bubble.
   document.addEventListener("toggle", ({ target }) => target.open && drawNew(target), true);
 
@@ -323,6 +338,6 @@
   darkScreen.addEventListener("change", drawVisible);
   addEventListener("hashchange", openTarget);
 
-  drawVisible();
   if (location.hash) openTarget();
+  drawInTurn();
 })();
