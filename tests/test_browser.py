@@ -70,7 +70,7 @@ def overflow(shown):
 # --- What is drawn -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("dark", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_every_figure_has_ink(built, open_page, dark):
     shown = open_page(built.as_uri(), dark=dark)
     unfold(shown)
@@ -219,7 +219,7 @@ def test_all_turns_dark_with_the_screen(built, open_page):
     assert brightness[0] > 700 and brightness[1] < 120
 
 
-@pytest.mark.parametrize("width", [360, 820, 1280])
+@pytest.mark.parametrize("width", [360, pytest.param(820, marks=pytest.mark.slow)])
 def test_no_page_is_wider_than_its_window(built, open_page, width):
     shown = open_page(built.as_uri(), width=width)
     unfold(shown)
@@ -268,7 +268,7 @@ def hostile_workdir(path):
     return workdir
 
 
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [360, pytest.param(1280, marks=pytest.mark.slow)])
 def test_hostile_words_run_nothing_and_appear_as_text(tmp_path, open_page, width):
     path = page.build_report(hostile_workdir(tmp_path / "run"))
     shown = open_page(path.as_uri(), width=width)
