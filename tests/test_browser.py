@@ -26,11 +26,22 @@ BAD_WORDS = (
     LONG,
 )
 DRAWN = ".plot[data-drawn]"
+FEW = ("samples", "loss_at_init", "overfit_one_batch", "search", "curves", "test_score")
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     return page.build_report(make_workdir(tmp_path_factory.mktemp("browser") / "run"))
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """A page of a few findings, which is opened sooner."""
+    workdir = make_workdir(tmp_path_factory.mktemp("few") / "run")
+    findings = json.loads((workdir / "findings.json").read_text())
+    kept = [each for each in findings if each["check"] in FEW]
+    writers.write_json(workdir / "findings.json", kept)
+    return page.build_report(workdir)
 
 
 def until(shown, script, *given):
@@ -95,10 +106,10 @@ def test_pictures_are_shown(built, open_page):
     assert shown.evaluate("[...document.images].every((image) => image.alt)")
 
 
-def test_the_policy_refuses_a_script_that_it_does_not_name(built, tmp_path, browser):
+def test_the_policy_refuses_a_script_that_it_does_not_name(few, tmp_path, browser):
     forged = tmp_path / "forged.html"
     script = "<script>document.title = 'forged'</script>"
-    forged.write_text(built.read_text().replace("<main>", f"<main>{script}", 1))
+    forged.write_text(few.read_text().replace("<main>", f"<main>{script}", 1))
     shown, said = browser.new_page(), []
     shown.on("console", lambda each: said.append(each.text))
     shown.goto(forged.as_uri())
@@ -109,30 +120,30 @@ def test_the_policy_refuses_a_script_that_it_does_not_name(built, tmp_path, brow
 # --- What a reader does --------------------------------------------------------------------------
 
 
-def test_what_passed_is_folded_and_drawn_when_it_is_unfolded(built, open_page):
-    shown = open_page(built.as_uri())
+def test_what_passed_is_folded_and_drawn_when_it_is_unfolded(few, open_page):
+    shown = open_page(few.as_uri())
     box = shown.locator("#SKEL1")
     assert box.get_attribute("open") is None and box.locator(DRAWN).count() == 0
     assert not box.locator(".body").is_visible()
     box.locator("summary").click()
     box.locator(DRAWN).first.wait_for()
     # What was unfolded can be sent to others.
-    assert shown.url == f"{built.as_uri()}#SKEL1"
+    assert shown.url == f"{few.as_uri()}#SKEL1"
     box.locator("summary").press("Enter")
     assert not box.locator(".body").is_visible()
 
 
 @pytest.mark.parametrize("way", ["opened with it", "followed"])
-def test_a_link_to_a_finding_unfolds_it_and_goes_there(built, open_page, way):
-    shown = open_page(built.as_uri() + ("#SKEL1" if way == "opened with it" else ""))
+def test_a_link_to_a_finding_unfolds_it_and_goes_there(few, open_page, way):
+    shown = open_page(few.as_uri() + ("#SKEL1" if way == "opened with it" else ""))
     if way == "followed":
         shown.evaluate("location.hash = '#SKEL1'")
     shown.locator(f"#SKEL1 {DRAWN}").first.wait_for()
     until(shown, "Math.abs(document.querySelector('#SKEL1').getBoundingClientRect().top) < 80")
 
 
-def test_the_contents_go_along_and_mark_where_the_reader_is(built, open_page):
-    shown = open_page(built.as_uri())
+def test_the_contents_go_along_and_mark_where_the_reader_is(few, open_page):
+    shown = open_page(few.as_uri())
     marked = shown.locator("nav a[aria-current]")
     assert marked.all_inner_texts() == ["Verdict"]
     for name in ("Tune", "Data", "Squeeze"):
@@ -154,8 +165,8 @@ def cells(table, column):
     return table.locator(f"tbody tr:not([hidden]) td:nth-child({column})").all_inner_texts()
 
 
-def test_tables_are_sorted_and_filtered(built, open_page):
-    shown = open_page(built.as_uri())
+def test_tables_are_sorted_and_filtered(few, open_page):
+    shown = open_page(few.as_uri())
     shown.locator("#trials summary").click()
     table = shown.locator("#trials table")
     assert cells(table, 1) == [f"t{i}" for i in range(5)]
@@ -170,9 +181,9 @@ def test_tables_are_sorted_and_filtered(built, open_page):
     assert len(cells(table, 1)) == 5
 
 
-def test_samples_are_sorted_and_filtered(built, open_page):
+def test_samples_are_sorted_and_filtered(few, open_page):
     """Rows of a table of examples, by any of its columns (DATA2)."""
-    shown = open_page(built.as_uri())
+    shown = open_page(few.as_uri())
     box = shown.locator("details", has_text="The first rows.")
     table, before = box.locator("table"), box.locator("tbody tr").count()
     table.get_by_role("button", name="petal length 0").click()
@@ -183,8 +194,8 @@ def test_samples_are_sorted_and_filtered(built, open_page):
     assert 0 < len(cells(table, 1)) < before
 
 
-def test_a_figure_is_zoomed_and_stays_so_when_the_screen_turns_dark(built, open_page):
-    shown = open_page(built.as_uri())
+def test_a_figure_is_zoomed_and_stays_so_when_the_screen_turns_dark(few, open_page):
+    shown = open_page(few.as_uri())
     plot = shown.locator(f"#ENV2 {DRAWN}").first
     area = plot.locator(".nsewdrag").first
     area.scroll_into_view_if_needed()
@@ -201,8 +212,10 @@ def test_a_figure_is_zoomed_and_stays_so_when_the_screen_turns_dark(built, open_
     assert plot.evaluate(span) == zoomed
 
 
-def test_all_turns_dark_with_the_screen(built, open_page):
-    shown = open_page(built.as_uri())
+def test_all_turns_dark_with_the_screen(few, open_page):
+    shown = open_page(few.as_uri())
+
+    shown.locator(f"#ENV2 {DRAWN}").first.wait_for()
 
     def colours():
         ground = "getComputedStyle(document.body).backgroundColor"
@@ -226,8 +239,8 @@ def test_no_page_is_wider_than_its_window(built, open_page, width):
     assert overflow(shown) <= 0
 
 
-def test_a_print_shows_what_was_folded(built, open_page):
-    shown = open_page(built.as_uri())
+def test_a_print_shows_what_was_folded(few, open_page):
+    shown = open_page(few.as_uri())
     seen = "addEventListener('beforeprint', () => (window.open_boxes = "
     seen += "document.querySelectorAll('details.finding[open]').length))"
     shown.evaluate(seen)

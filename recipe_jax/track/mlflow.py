@@ -1,7 +1,7 @@
 """MLflow, with the extra `mlflow`; as whom is said by its own variables.
 
-`uri` names a file (`sqlite:///mlflow.db`; pictures and texts go to the folder mlruns beside it) or a
-server (`http://localhost:5000`).
+`uri` names a file (`sqlite:///mlflow.db`; pictures and texts go to the folder mlruns) or a server
+(`http://localhost:5000`).
 """
 
 import re
