@@ -78,6 +78,12 @@ PAGES = {
 }
 
 
+# Dark screens in CI alone: the page is the same, but for its colours.
+BOTH = pytest.mark.parametrize(
+    "dark", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["light", "dark"]
+)
+
+
 def audit(shown):
     """What axe finds wrong, everything unfolded."""
     shown.evaluate("document.querySelectorAll('details').forEach((box) => (box.open = true))")
@@ -90,13 +96,13 @@ def audit(shown):
     ]
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@BOTH
 @pytest.mark.parametrize("name", PAGES)
 def test_the_audit_finds_nothing(tmp_path, open_page, name, dark):
     assert audit(open_page(PAGES[name](tmp_path).as_uri(), dark=dark)) == []
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@BOTH
 def test_the_audit_finds_nothing_in_a_page_that_follows_a_run(tmp_path, open_page, dark):
     with watch.Server(0, watch.Watched(make_workdir(tmp_path / "run"))) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)

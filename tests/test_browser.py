@@ -26,11 +26,22 @@ BAD_WORDS = (
     LONG,
 )
 DRAWN = ".plot[data-drawn]"
+FEW = ("samples", "loss_at_init", "overfit_one_batch", "search", "curves", "test_score")
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     return page.build_report(make_workdir(tmp_path_factory.mktemp("browser") / "run"))
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """A page of a few findings, which is opened sooner."""
+    workdir = make_workdir(tmp_path_factory.mktemp("few") / "run")
+    findings = json.loads((workdir / "findings.json").read_text())
+    kept = [each for each in findings if each["check"] in FEW]
+    writers.write_json(workdir / "findings.json", kept)
+    return page.build_report(workdir)
 
 
 def until(shown, script, *given):
@@ -70,7 +81,7 @@ def overflow(shown):
 # --- What is drawn -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("dark", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_every_figure_has_ink(built, open_page, dark):
     shown = open_page(built.as_uri(), dark=dark)
     unfold(shown)
@@ -87,19 +98,18 @@ def test_every_figure_has_ink(built, open_page, dark):
 def test_pictures_are_shown(built, open_page):
     shown = open_page(built.as_uri())
     unfold(shown)
-    shown.evaluate("document.querySelectorAll('img').forEach((image) => (image.loading = 'eager'))")
     widths = shown.evaluate(
-        "Promise.all([...document.images].map("
-        "(image) => image.decode().then(() => image.naturalWidth)))"
+        "Promise.all([...document.images].map(async (image) => {"
+        " await image.decode(); return image.naturalWidth; }))"
     )
     assert len(widths) >= 30 and min(widths) > 0
     assert shown.evaluate("[...document.images].every((image) => image.alt)")
 
 
-def test_the_policy_refuses_a_script_that_it_does_not_name(built, tmp_path, browser):
+def test_the_policy_refuses_a_script_that_it_does_not_name(few, tmp_path, browser):
     forged = tmp_path / "forged.html"
     script = "<script>document.title = 'forged'</script>"
-    forged.write_text(built.read_text().replace("<main>", f"<main>{script}", 1))
+    forged.write_text(few.read_text().replace("<main>", f"<main>{script}", 1))
     shown, said = browser.new_page(), []
     shown.on("console", lambda each: said.append(each.text))
     shown.goto(forged.as_uri())
@@ -110,30 +120,30 @@ def test_the_policy_refuses_a_script_that_it_does_not_name(built, tmp_path, brow
 # --- What a reader does --------------------------------------------------------------------------
 
 
-def test_what_passed_is_folded_and_drawn_when_it_is_unfolded(built, open_page):
-    shown = open_page(built.as_uri())
+def test_what_passed_is_folded_and_drawn_when_it_is_unfolded(few, open_page):
+    shown = open_page(few.as_uri())
     box = shown.locator("#SKEL1")
     assert box.get_attribute("open") is None and box.locator(DRAWN).count() == 0
     assert not box.locator(".body").is_visible()
     box.locator("summary").click()
     box.locator(DRAWN).first.wait_for()
     # What was unfolded can be sent to others.
-    assert shown.url == f"{built.as_uri()}#SKEL1"
+    assert shown.url == f"{few.as_uri()}#SKEL1"
     box.locator("summary").press("Enter")
     assert not box.locator(".body").is_visible()
 
 
 @pytest.mark.parametrize("way", ["opened with it", "followed"])
-def test_a_link_to_a_finding_unfolds_it_and_goes_there(built, open_page, way):
-    shown = open_page(built.as_uri() + ("#SKEL1" if way == "opened with it" else ""))
+def test_a_link_to_a_finding_unfolds_it_and_goes_there(few, open_page, way):
+    shown = open_page(few.as_uri() + ("#SKEL1" if way == "opened with it" else ""))
     if way == "followed":
         shown.evaluate("location.hash = '#SKEL1'")
     shown.locator(f"#SKEL1 {DRAWN}").first.wait_for()
     until(shown, "Math.abs(document.querySelector('#SKEL1').getBoundingClientRect().top) < 80")
 
 
-def test_the_contents_go_along_and_mark_where_the_reader_is(built, open_page):
-    shown = open_page(built.as_uri())
+def test_the_contents_go_along_and_mark_where_the_reader_is(few, open_page):
+    shown = open_page(few.as_uri())
     marked = shown.locator("nav a[aria-current]")
     assert marked.all_inner_texts() == ["Verdict"]
     for name in ("Tune", "Data", "Squeeze"):
@@ -155,8 +165,8 @@ def cells(table, column):
     return table.locator(f"tbody tr:not([hidden]) td:nth-child({column})").all_inner_texts()
 
 
-def test_tables_are_sorted_and_filtered(built, open_page):
-    shown = open_page(built.as_uri())
+def test_tables_are_sorted_and_filtered(few, open_page):
+    shown = open_page(few.as_uri())
     shown.locator("#trials summary").click()
     table = shown.locator("#trials table")
     assert cells(table, 1) == [f"t{i}" for i in range(5)]
@@ -171,9 +181,9 @@ def test_tables_are_sorted_and_filtered(built, open_page):
     assert len(cells(table, 1)) == 5
 
 
-def test_samples_are_sorted_and_filtered(built, open_page):
+def test_samples_are_sorted_and_filtered(few, open_page):
     """Rows of a table of examples, by any of its columns (DATA2)."""
-    shown = open_page(built.as_uri())
+    shown = open_page(few.as_uri())
     box = shown.locator("details", has_text="The first rows.")
     table, before = box.locator("table"), box.locator("tbody tr").count()
     table.get_by_role("button", name="petal length 0").click()
@@ -184,8 +194,8 @@ def test_samples_are_sorted_and_filtered(built, open_page):
     assert 0 < len(cells(table, 1)) < before
 
 
-def test_a_figure_is_zoomed_and_stays_so_when_the_screen_turns_dark(built, open_page):
-    shown = open_page(built.as_uri())
+def test_a_figure_is_zoomed_and_stays_so_when_the_screen_turns_dark(few, open_page):
+    shown = open_page(few.as_uri())
     plot = shown.locator(f"#ENV2 {DRAWN}").first
     area = plot.locator(".nsewdrag").first
     area.scroll_into_view_if_needed()
@@ -202,8 +212,10 @@ def test_a_figure_is_zoomed_and_stays_so_when_the_screen_turns_dark(built, open_
     assert plot.evaluate(span) == zoomed
 
 
-def test_all_turns_dark_with_the_screen(built, open_page):
-    shown = open_page(built.as_uri())
+def test_all_turns_dark_with_the_screen(few, open_page):
+    shown = open_page(few.as_uri())
+
+    shown.locator(f"#ENV2 {DRAWN}").first.wait_for()
 
     def colours():
         ground = "getComputedStyle(document.body).backgroundColor"
@@ -220,15 +232,15 @@ def test_all_turns_dark_with_the_screen(built, open_page):
     assert brightness[0] > 700 and brightness[1] < 120
 
 
-@pytest.mark.parametrize("width", [360, 820, 1280])
+@pytest.mark.parametrize("width", [360, pytest.param(820, marks=pytest.mark.slow)])
 def test_no_page_is_wider_than_its_window(built, open_page, width):
     shown = open_page(built.as_uri(), width=width)
     unfold(shown)
     assert overflow(shown) <= 0
 
 
-def test_a_print_shows_what_was_folded(built, open_page):
-    shown = open_page(built.as_uri())
+def test_a_print_shows_what_was_folded(few, open_page):
+    shown = open_page(few.as_uri())
     seen = "addEventListener('beforeprint', () => (window.open_boxes = "
     seen += "document.querySelectorAll('details.finding[open]').length))"
     shown.evaluate(seen)
@@ -269,7 +281,7 @@ def hostile_workdir(path):
     return workdir
 
 
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [360, pytest.param(1280, marks=pytest.mark.slow)])
 def test_hostile_words_run_nothing_and_appear_as_text(tmp_path, open_page, width):
     path = page.build_report(hostile_workdir(tmp_path / "run"))
     shown = open_page(path.as_uri(), width=width)
@@ -379,3 +391,43 @@ def test_a_page_that_follows_keeps_what_the_reader_did(tmp_path, open_page):
         shown.get_by_text("The run has ended").wait_for()
         server.shutdown()
         thread.join(5)
+
+
+# --- Very many trials ----------------------------------------------------------------------------
+
+
+def test_ten_thousand_trials_are_sorted_and_filtered_all_of_them(tmp_path, open_page):
+    """The page shows the first of what was asked for, and says so (wish 17)."""
+    draw = np.random.default_rng(0)
+    scores = draw.normal(size=10_000) * 10.0 ** draw.integers(-5, 7, 10_000)
+    scores[7] = 123456.0
+    rows = [
+        {"trial": f"t{i}", "seed": i, "optim.name": "sgd" if i % 3 else "adam", "score": score}
+        for i, score in enumerate(map(float, scores))
+    ]
+    rows[5]["score"] = None
+    writers.write_trials_csv(tmp_path / "trials.csv", rows)
+    path = page.build_report(tmp_path)
+    assert path.stat().st_size < 8e6
+    shown = open_page(path.as_uri())
+    shown.locator("#trials summary").click()
+    table, caption = shown.locator("#trials table"), shown.locator("#trials caption")
+    served = table.locator("tbody").inner_text()
+    assert cells(table, 1) == [f"t{i}" for i in range(page.MAX_TRIALS)]
+    head, field = table.get_by_role("button", name="seed"), shown.locator("#trials input.filter")
+    field.fill("no such")
+    assert cells(table, 1) == []
+    field.fill("")
+    # Written anew by the script, a number looks as it did.
+    assert table.locator("tbody").inner_text() == served
+    head.click()
+    head.click()
+    assert cells(table, 1)[:2] == ["t9999", "t9998"]
+    assert caption.inner_text() == "The first 300 of 10\u202f000 rows"
+    field.fill("adam t999")
+    assert cells(table, 1) == ["t9999", "t9996", "t9993", "t9990", "t999"]
+    assert caption.inner_text() == "5 rows, of 10\u202f000 in all"
+    field.fill("")
+    table.get_by_role("button", name="score").click()
+    lowest = [f"t{i}" for i in np.argsort(np.where(np.arange(10_000) == 5, np.inf, scores))[:300]]
+    assert cells(table, 1) == lowest

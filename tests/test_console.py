@@ -97,6 +97,7 @@ def run(folder, *words):
     return done.returncode, objects(done.stdout)
 
 
+@pytest.mark.slow
 def test_a_run_tells_nothing_but_objects_and_ends_with_its_result(tmp_path):
     config = {
         "data": {"name": "iris"},

@@ -13,7 +13,7 @@ import urllib.request
 
 import numpy as np
 import pytest
-from test_report import BROWSER, browse, parse
+from test_report import parse
 from test_stages import Fake, context_of, driven, healthy
 
 from recipe_jax import config as configs
@@ -391,17 +391,14 @@ document.body.dataset.said = JSON.stringify(said);
 """
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no browser is installed")
-def test_a_double_press_answers_one_example_in_a_browser(tmp_path, monkeypatch):
+def test_a_double_press_answers_one_example_in_a_browser(tmp_path, monkeypatch, open_page):
     """Its second half lands on the next page, or on this one again: both times it is nothing."""
     script = PLAY % pages._script()
     monkeypatch.setattr(pages, "_script", lambda: script)
     (tmp_path / "page.html").write_text(page_of(task_of()))
-    told = browse((tmp_path / "page.html").as_uri(), tmp_path, "--dump-dom")
-    if not told.stdout:
-        pytest.skip(f"the browser does not start here: {told.stderr[-300:]}")
-    body = next(attributes for tag, attributes in parse(told.stdout).tags if tag == "body")
-    assert json.loads(body["data-said"]) == [[True, ""], [False, "1.50"], [True, "1.50"]]
+    shown = open_page((tmp_path / "page.html").as_uri())
+    said = shown.locator("body[data-said]").get_attribute("data-said")
+    assert json.loads(said) == [[True, ""], [False, "1.50"], [True, "1.50"]]
 
 
 def test_a_text_is_shown_up_to_what_is_asked(tmp_path):

@@ -1,11 +1,8 @@
-"""The report: complete, offline, safe with hostile words, and drawn by a real browser."""
+"""The report: complete, offline, and safe with hostile words; test_browser.py opens it."""
 
 import html.parser
 import json
-import os
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import plotly.graph_objects as go
@@ -789,56 +786,3 @@ def test_numbers_have_sensible_digits(value, words):
 )
 def test_durations_have_units_that_fit(seconds, words):
     assert numbers.duration(seconds) == words
-
-
-# --- A browser -----------------------------------------------------------------------------------
-
-
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-
-
-def browse(address, tmp_path, *flags):
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"]
-    command += ["--no-first-run", "--disable-background-networking", "--disable-component-update"]
-    command += [
-        "--disable-sync",
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--enable-logging=stderr",
-    ]
-    command += ["--v=0", "--virtual-time-budget=10000", *flags, address]
-    environment = {**os.environ, "HOME": str(tmp_path)}
-    # A browser that cannot reach a desktop says so at length, but not as CONSOLE.
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env=environment, check=False
-    )
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no browser is installed")
-def test_a_browser_draws_every_figure_under_the_policy(built, tmp_path):
-    told = browse(built.as_uri(), tmp_path, "--dump-dom")
-    if not told.stdout:
-        pytest.skip(f"the browser does not start here: {told.stderr[-300:]}")
-    assert "CONSOLE" not in told.stderr, told.stderr[-2000:]
-    drawn = drawn_figures(told.stdout)
-    assert len(drawn) >= 20
-    assert told.stdout.count('class="main-svg"') >= 2 * len(drawn)
-    # SKEL1 passed and is folded; a link to it unfolds it, and only then it is drawn.
-    linked = browse(f"{built.as_uri()}#SKEL1", tmp_path, "--dump-dom")
-    assert len(drawn_figures(linked.stdout)) == len(drawn) + 1
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no browser is installed")
-def test_a_browser_refuses_a_script_that_the_policy_does_not_name(built, tmp_path):
-    forged = tmp_path / "forged.html"
-    forged.write_text(built.read_text().replace("<main>", "<main><script>alert(1)</script>", 1))
-    told = browse(forged.as_uri(), tmp_path, "--dump-dom")
-    if not told.stdout:
-        pytest.skip(f"the browser does not start here: {told.stderr[-300:]}")
-    assert "Content Security Policy" in told.stderr
-
-
-def drawn_figures(text):
-    """Places of figures that hold a drawing."""
-    return [a for tag, a in parse(text).tags if "data-figure" in a and "data-drawn" in a]

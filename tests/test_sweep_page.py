@@ -1,4 +1,4 @@
-"""The search in the report: every setting a line, odd evidence, hostile words, and brushing."""
+"""The search in the report: every setting a line, odd evidence, and hostile words."""
 
 import json
 import re
@@ -7,7 +7,7 @@ import time
 import numpy as np
 import plotly.graph_objects as go
 import pytest
-from test_report import BROWSER, HOSTILE, browse, make_findings, make_run, parse
+from test_report import HOSTILE, make_findings, make_run, parse
 
 from recipe_jax import writers
 from recipe_jax.report import figures, page
@@ -221,66 +221,3 @@ def test_hostile_words_stay_words(tmp_path):
     assert "<img" not in json.dumps(json.loads(data)["figures"])
     values = {value for _, _, values, _ in lines(drawn(evidence)[0]) for value in values}
     assert {_style.cut(word) for word in words} <= values
-
-
-# --- A browser -----------------------------------------------------------------------------------
-
-
-# A synthetic pointer cannot be captured.
-PLAY = """
-Element.prototype.setPointerCapture = () => {};
-addEventListener("load", () => {
-  const svg = document.querySelector(".parallel svg"), axes = [...svg.querySelectorAll(".axis")];
-  const readout = document.querySelector(".readout"), said = [], hint = readout.textContent;
-  const send = (node, kind, x, y, buttons) => {
-    const { x: clientX, y: clientY } = new DOMPoint(x, y).matrixTransform(svg.getScreenCTM());
-    node.dispatchEvent(new PointerEvent(kind, { clientX, clientY, buttons, bubbles: true }));
-  };
-  const drag = (axis, from, to) => {
-    const grip = axis.querySelector(".grip"), x = Number(axis.dataset.x);
-    send(grip, "pointerdown", x, from, 1);
-    send(grip, "pointermove", x, to, 1);
-    send(grip, "pointerup", x, to, 0);
-    say();
-  };
-  const faded = () => svg.querySelectorAll(".faded").length;
-  const say = () => said.push([faded(), readout.textContent === hint]);
-  const keys = (axis, key) => {
-    axis.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
-    say();
-  };
-  drag(axes[6], 0, 60);
-  drag(axes[2], 180, 400);
-  drag(axes[2], 100, 100);
-  drag(axes[6], 100, 100);
-  keys(axes[6], "ArrowUp");
-  keys(axes[6], "Escape");
-  send(svg, "pointermove", Number(axes[6].dataset.x), 32, 0);
-  said.push([...readout.querySelectorAll(".value")].map((node) => node.textContent));
-  document.body.dataset.said = JSON.stringify(said);
-});
-"""
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no browser is installed")
-def test_brushing_in_a_browser(tmp_path, monkeypatch):
-    """Two ranges keep the lines that pass both, a click drops one, and keys do the same."""
-    text = page.text
-    monkeypatch.setattr(page, "text", lambda name: text(name) + PLAY * (name == "page.js"))
-    evidence = sweep()
-    told = browse(page_of(evidence, tmp_path).as_uri(), tmp_path, "--dump-dom")
-    if not told.stdout:
-        pytest.skip(f"the browser does not start here: {told.stderr[-300:]}")
-    assert "CONSOLE" not in told.stderr, told.stderr[-2000:]
-    body = next(attributes for tag, attributes in parse(told.stdout).tags if tag == "body")
-    said = json.loads(body["data-said"])
-    ends = {i: float(path.rpartition(",")[2]) for _, i, _, path in lines(drawn(evidence)[0])}
-    names = evidence["axes"]["optim.name"]["values"]
-    high = {i for i, end in ends.items() if end <= 60}
-    both = {i for i in high if names[i] == "adam"}
-    upper = {i for i, end in ends.items() if end <= (_parallel.TOP + _parallel.BOTTOM) / 2}
-    assert len(both) < len(high) < len(upper) < 24
-    kept = [len(high), len(both), len(high), 24, len(upper), 24]
-    assert said[:-1] == [[24 - count, count == 24] for count in kept]
-    best = evidence["best"]
-    assert said[-1][0] == str(best) and said[-1][-1] == _style.cut(evidence["scores"][best])

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import pathlib
+import re
 import shutil
 import types
 
@@ -11,17 +12,21 @@ import jax
 import numpy as np
 import pytest
 from test_checks import by_heart
+from test_report import parse
+from test_writers import events
 
 from recipe_jax import config as configs
-from recipe_jax import ensemble
+from recipe_jax import ensemble, writers
 from recipe_jax.app import commands, console, drive
 from recipe_jax.app.signals import Signals
 from recipe_jax.app.workdir import open_workdir
 from recipe_jax.data import base as data_base
 from recipe_jax.data import iris
 from recipe_jax.feed import batches
-from recipe_jax.recipe import overfit, squeeze, training
+from recipe_jax.recipe import final, overfit, squeeze, training
+from recipe_jax.report import figures, page
 from recipe_jax.types import Decision, Sealed, Trial, Trials
+from recipe_jax.writers import plain
 
 SMALL = {
     "data": {"name": "iris"},
@@ -259,3 +264,108 @@ def test_wish_33_a_sealed_split_shows_neither_inputs_nor_labels():
     opened = []
     split = task.test.open(lambda: opened.append(1))
     assert opened == [1] and len(split.targets) == task.test.num_examples
+
+
+# --- Wish 16: mean and spread over seeds ------------------------------------------------------
+
+
+def test_wish_16_the_report_draws_the_median_and_the_band_and_tensorboard_has_them(few):
+    w, results = few
+    (stage_,) = [each for each in written(w, "report.json")["curves"] if each["split"] == "train"]
+    losses = np.array([each.history["train/loss"] for each in results])
+    np.testing.assert_allclose(stage_["median"], np.median(losses, 0), rtol=1e-6)
+    np.testing.assert_allclose(stage_["low"], losses.min(0), rtol=1e-6)
+    np.testing.assert_allclose(stage_["high"], losses.max(0), rtol=1e-6)
+    found = events(w / "tensorboard")[0]
+    for name, of in (("mean", np.mean), ("lowest", np.min), ("highest", np.max)):
+        told_ = [value for tag, _, value in found if tag == f"few/few/train/loss/agg/{name}"]
+        np.testing.assert_allclose(told_, of(losses, axis=0), rtol=1e-6)
+
+
+# --- Wish 17: runs can be filtered by their hyperparameters -----------------------------------
+
+
+def test_wish_17_the_report_has_all_trials_with_their_settings_to_sort_and_filter(few):
+    """What the table does is seen in test_browser.py."""
+    tags = parse((few[0] / "report.html").read_text()).tags
+    (table,) = [each for tag, each in tags if tag == "table" and each.get("id") == "trials-table"]
+    assert table["class"] == "sortable"
+    assert any(tag == "input" and "filter" in each.get("class", "") for tag, each in tags)
+    trials = written(few[0], "report.json")["trials"]
+    place = trials["columns"].index("num_examples")
+    assert [row[place] for row in trials["rows"]] == [None, 2]
+
+
+# --- Wish 18: results in a file that can be sent ----------------------------------------------
+
+
+def test_wish_18_one_file_holds_the_results_and_its_twin_the_same_for_machines(trained, tmp_path):
+    alone = shutil.copy(trained / "report.html", tmp_path / "sent.html")
+    text = pathlib.Path(alone).read_text()
+    for tag, each in parse(text).tags:
+        for name in ("src", "href", "srcset", "action", "data"):
+            assert each.get(name, "#").startswith(("#", "data:")), (tag, each)
+    words = " ".join(" ".join(parse(text).words).split())
+    twin = written(trained, "report.json")
+    findings = [each for stage_ in twin["stages"] for each in stage_["findings"]]
+    assert [each["summary"] for each in findings] == [
+        each["summary"] for each in written(trained, "findings.json")
+    ]
+    assert all(" ".join(each["summary"].split()) in words for each in findings)
+    assert twin["verdict"]["headline"] in words
+
+
+# --- Wish 19: many runs and many steps stay quick ---------------------------------------------
+
+
+def test_wish_19_long_curves_are_thinned_and_keep_their_extremes(tmp_path):
+    steps = np.arange(10_000)
+    losses = 2.0 + np.sin(steps / 500)
+    losses[7_777], losses[3_333] = 40.0, -40.0
+    with writers.JsonlWriter(tmp_path / "metrics.jsonl") as file:
+        for step, loss in zip(steps.tolist(), losses.tolist()):
+            row = {"stage": "tune", "request": "long", "trial": "t", "step": step}
+            file.write({**row, "split": "train", "loss": loss})
+    writers.write_json(
+        tmp_path / "run.json", {"stages": [{"name": "tune"}], "status": "done", "name": "x"}
+    )
+    text = page.build_report(tmp_path).read_text()
+    data = json.loads(re.search(r'id="report-data">(.*?)</script>', text, re.DOTALL)[1])
+    traces = [trace for figure in data["figures"].values() for trace in figure["data"]]
+    assert traces and all(len(trace["x"]) == len(trace["y"]) <= 300 for trace in traces)
+    shown = [y for trace in traces for y in trace["y"]]
+    assert max(shown) == 40.0 and min(shown) == -40.0
+
+
+# --- Wish 29: the worst examples have names, also in a table and in a plot --------------------
+
+
+def test_wish_29_the_worst_rows_of_a_table_are_named(trained):
+    evidence = told(trained, "worst")["evidence"]
+    split = drive.load_task(completed()).test.open(lambda: None)
+    assert len(evidence["ids"]) == len({*evidence["ids"]}) > 0
+    assert {*evidence["ids"]} <= {str(each) for each in split.ids}
+    (drawn,) = figures.draw("worst", evidence)
+    heads = re.findall(r'<th scope="col">(.*?)</th>', str(drawn))
+    assert heads[:4] == ["row", "truth", "predicted", "loss"]
+    # By the name the row is found again.
+    name, row = evidence["ids"][0], evidence["rows"][0]
+    place = [str(each) for each in split.ids].index(str(name))
+    task = drive.load_task(completed())
+    raw = np.asarray(task.encoder.decode(split.inputs[place : place + 1]))[0]
+    np.testing.assert_allclose(row, raw, rtol=1e-3)
+
+
+def test_wish_29_every_dot_of_a_regression_is_named():
+    config = completed(
+        data={"name": "diabetes"}, objective={"name": "regression"}, augment={"name": "none"}
+    )
+    task = drive.load_task(config)
+    test = task.test.open(lambda: None)
+    context = drive.make_context(config, task, drive.make_objective(config, task))
+    outputs = np.zeros_like(test.targets)
+    found = next(final.mistakes(context, outputs, test))
+    assert found.check == "predictions"
+    (dots, _), *_ = [each.data for each in figures.draw("predictions", plain(found.evidence))]
+    assert list(dots.customdata) == [str(each) for each in test.ids]
+    assert "%{customdata}" in dots.hovertemplate

@@ -266,30 +266,29 @@ def _trained(
     command: Command, stages: Sequence[Any], argv: Sequence[str], define: Define | None = None
 ) -> int:
     with _telling(argv) as (console, ending):
-        code = _carried_out(command, stages, argv, define=define, console=console, ending=ending)
-    return code
+        ending.update(_carried_out(command, stages, argv, define, console=console))
+    return ending["exit_code"]
 
 
 def _carried_out(
     command: Command,
     stages: Sequence[Any],
     argv: Sequence[str],
-    *,
     define: Define | None,
+    *,
     console: "Console",
-    ending: dict[str, Any],
-) -> int:
+) -> dict[str, Any]:
+    """How it ended: the exit code, and where what was made lies."""
     from recipe_jax import config as configs
     from recipe_jax.app import answers, drive
 
     parsed = configs.parse(_dashes(argv), define or _train_flags)
     workdir, beside = _workdir(parsed), None
-    ending["workdir"] = workdir.absolute()
     if parsed.flags.watch:
         from recipe_jax.app import watch as app_watch
 
         beside = functools.partial(app_watch.beside, console=console)
-    ending["exit_code"] = drive.execute(
+    code = drive.execute(
         what=command.__name__,
         stages=stages,
         config=parsed.config,
@@ -305,9 +304,9 @@ def _carried_out(
         asks=answers.asking(parsed.path, argv),
         beside=beside,
     )
-    if (workdir / "report.html").is_file():
-        ending["report"] = workdir.absolute() / "report.html"
-    return ending["exit_code"]
+    ending = {"exit_code": code, "workdir": workdir.absolute()}
+    report = workdir.absolute() / "report.html"
+    return ending | ({"report": report} if report.is_file() else {})
 
 
 def _workdir(parsed: Any) -> pathlib.Path:

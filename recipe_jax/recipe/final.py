@@ -91,6 +91,7 @@ def mistakes(context: Context, outputs: np.ndarray, test: Split) -> Iterator[Fin
                 "targets": truth,
                 "predictions": predictions[:, 0],
                 "unit": task.target_names[0],
+                "ids": list(test.ids),
             },
         )
         said_words = [f"{value:.4g}" for value in predictions[worst, 0]]

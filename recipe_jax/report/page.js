@@ -52,6 +52,21 @@
     root.querySelectorAll(".plot:not([data-drawn])").forEach((place) => folded(place) || draw(place));
   };
 
+  // What is in sight at once; the others one by one, so that a reader can act between two of them.
+  const drawInTurn = () => {
+    const waiting = places().filter((place) => !("drawn" in place.dataset) && !folded(place));
+    const sight = ({ top, bottom }) => bottom > -innerHeight && top < 2 * innerHeight;
+    const near = waiting.filter((place) => sight(place.getBoundingClientRect()));
+    near.forEach(draw);
+    if (near.length < waiting.length) {
+      const next = waiting.find((place) => !("drawn" in place.dataset));
+      setTimeout(() => {
+        if (next.isConnected && !("drawn" in next.dataset) && !folded(next)) draw(next);
+        drawInTurn();
+      });
+    }
+  };
+
   // It does not bubble.
   document.addEventListener("toggle", ({ target }) => target.open && drawNew(target), true);
 
@@ -73,8 +88,65 @@
     if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
     return a.localeCompare(b);
   };
+
+  // As numbers.py writes them.
+  const number = (value) => {
+    const size = Math.abs(value);
+    if (value === 0) return "0";
+    const apart = (whole) => String(whole).replace(/\B(?=(\d{3})+$)/g, "\u202f");
+    if (Number.isInteger(value) && size < 1e6) return size < 1e4 ? String(value) : apart(value);
+    if (size < 1e-3 || size >= 1e6) {
+      if (Number.isInteger(value) && size < 2 ** 53) return apart(value);
+      const [front, power] = value.toExponential(2).split("e");
+      return `${Number(front)}e${Number(power)}`;
+    }
+    const text = value.toFixed(Math.max(0, 3 - Math.floor(Math.log10(size))));
+    return text.includes(".") ? text.replace(/\.?0+$/, "") : size < 1e4 ? text : apart(text);
+  };
+  const written = (cell) => (cell === null ? "" : typeof cell === "number" ? number(cell) : String(cell));
+
+  // A table of more rows than a page can hold: all are sorted and filtered, the first are shown.
+  const much = (table) => {
+    const rows = JSON.parse(table.closest(".body").querySelector("script.rows").textContent)
+      .map((cells, place) => ({ cells, place, words: "" }));
+    const most = Number(table.dataset.most);
+    let kept = rows;
+    const show = () => {
+      table.tBodies[0].replaceChildren(...kept.slice(0, most).map(({ cells }) => {
+        const row = document.createElement("tr");
+        row.append(...cells.map((cell) => {
+          const box = document.createElement("td");
+          box.textContent = written(cell);
+          if (typeof cell === "number") box.className = "number";
+          return box;
+        }));
+        return row;
+      }));
+      const shown = Math.min(most, kept.length);
+      table.caption.textContent = `${shown === kept.length ? "" : `The first ${number(shown)} of `}${number(kept.length)} rows` +
+        (kept.length < rows.length ? `, of ${number(rows.length)} in all` : "");
+    };
+    const key = (cell) => cell ?? "";
+    let filter = [];
+    return {
+      sort: (column, down) => {
+        rows.sort((a, b) => (down ? -1 : 1) * compare(key(a.cells[column]), key(b.cells[column])) || a.place - b.place);
+        table.rowsOf.filter(filter);
+      },
+      filter: (words) => {
+        filter = words;
+        kept = !words.length ? rows : rows.filter((row) => {
+          row.words ||= row.cells.map(written).join(" ").toLowerCase();
+          return words.every((word) => row.words.includes(word));
+        });
+        show();
+      },
+    };
+  };
+
   const sortable = (table) => {
     const heads = [...table.tHead.rows[0].cells];
+    if (table.dataset.most) table.rowsOf = much(table);
     heads.forEach((head, column) => {
       const button = document.createElement("button");
       button.type = "button";
@@ -84,6 +156,7 @@
         const down = head.getAttribute("aria-sort") === "ascending";
         heads.forEach((each) => each.removeAttribute("aria-sort"));
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
+        if (table.rowsOf) return table.rowsOf.sort(column, down);
         const rows = [...table.tBodies[0].rows];
         rows.sort((a, b) => (down ? -1 : 1) * compare(key(a, column), key(b, column)));
         table.tBodies[0].append(...rows);
@@ -93,7 +166,9 @@
   document.addEventListener("input", ({ target }) => {
     if (!target.matches("input.filter")) return;
     const words = target.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const row of target.nextElementSibling.querySelector("table").tBodies[0].rows) {
+    const table = target.nextElementSibling.querySelector("table");
+    if (table.rowsOf) return table.rowsOf.filter(words);
+    for (const row of table.tBodies[0].rows) {
       const text = row.textContent.toLowerCase();
       row.hidden = !words.every((word) => text.includes(word));
     }
@@ -263,6 +338,6 @@
   darkScreen.addEventListener("change", drawVisible);
   addEventListener("hashchange", openTarget);
 
-  drawVisible();
   if (location.hash) openTarget();
+  drawInTurn();
 })();

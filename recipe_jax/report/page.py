@@ -223,16 +223,18 @@ def _is_small(value: Any) -> bool:
 
 
 def _trials(told: Mapping[str, Any]) -> dict[str, Any]:
-    """The table of trials without columns that say nothing, and what had to be left out."""
+    """The table of trials without columns that say nothing; of many, so many rows at a time."""
     columns, rows = told["trials"]["columns"], told["trials"]["rows"]
     full = [
         i for i in range(len(columns)) if any(i < len(row) and row[i] is not None for row in rows)
     ]
+    kept = [[row[i] if i < len(row) else None for i in full] for row in rows]
     return {
         "columns": [columns[i] for i in full],
-        "rows": [[row[i] if i < len(row) else None for i in full] for row in rows[:MAX_TRIALS]],
+        "rows": kept[:MAX_TRIALS],
         "total": len(rows),
-        "left_out": max(0, len(rows) - MAX_TRIALS),
+        # All rows as data: the script sorts and filters these, and shows the first of them.
+        "all": _embedded(kept) if len(rows) > MAX_TRIALS else None,
     }
 
 

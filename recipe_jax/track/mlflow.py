@@ -1,6 +1,7 @@
 """MLflow, with the extra `mlflow`; as whom is said by its own variables.
 
-A folder (`file:runs/mlruns`) or a server (`http://localhost:5000`) is named by `uri`.
+`uri` names a file (`sqlite:///mlflow.db`; pictures and texts go to the folder mlruns) or a server
+(`http://localhost:5000`).
 """
 
 import re
@@ -18,10 +19,10 @@ MOST_METRICS, MOST_PARAMS, LONGEST = 1000, 100, 6000
 """What the service takes at once: measurements, settings, and characters of one setting."""
 
 
-def build(*, uri: str = "file:mlruns", experiment: str = "recipe_jax") -> Opener:
+def build(*, uri: str = "sqlite:///mlflow.db", experiment: str = "recipe_jax") -> Opener:
     """Runs of one experiment lie beside one another."""
     try:
-        import mlflow  # noqa: F401
+        import mlflow  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError(
             "track.name = 'mlflow' needs the package mlflow-skinny: pip install "
@@ -38,7 +39,7 @@ class MlflowWriter:
     """A run of MLflow."""
 
     def __init__(self, run: Run, *, uri: str, experiment: str):
-        from mlflow import MlflowClient
+        from mlflow import MlflowClient  # pyright: ignore[reportMissingImports]
 
         self._client = MlflowClient(tracking_uri=uri)
         known = self._client.get_experiment_by_name(experiment)
@@ -48,7 +49,7 @@ class MlflowWriter:
 
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
         """One point a name; sent by the thousand."""
-        from mlflow.entities import Metric
+        from mlflow.entities import Metric  # pyright: ignore[reportMissingImports]
 
         now = int(1000 * time.time())
         self._metrics += [
@@ -81,7 +82,7 @@ class MlflowWriter:
 
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
         """The settings."""
-        from mlflow.entities import Param
+        from mlflow.entities import Param  # pyright: ignore[reportMissingImports]
 
         told = [Param(_name(name), str(value)[:LONGEST]) for name, value in hparams.items()]
         for first in range(0, len(told), MOST_PARAMS):

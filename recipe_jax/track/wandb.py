@@ -16,7 +16,7 @@ from recipe_jax.writers import Writer
 def build(*, project: str = "recipe_jax", group: str = "") -> Opener:
     """Runs of one project, and in it of one group, lie beside one another."""
     try:
-        import wandb  # noqa: F401
+        import wandb  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError(
             "track.name = 'wandb' needs the package wandb: pip install 'recipe_jax[wandb]'."
@@ -32,7 +32,7 @@ class WandbWriter:
     """A run of Weights & Biases."""
 
     def __init__(self, run: Run, *, project: str, group: str):
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
 
         self._wandb = wandb
         # Nothing of this process's own output or code is sent.

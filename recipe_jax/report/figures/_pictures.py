@@ -35,7 +35,7 @@ def gallery(
     low, high = extent(stacked)
     figures = [
         markupsafe.Markup(
-            '<figure><img src="{}" alt="{}" loading="lazy"><figcaption>{}</figcaption></figure>'
+            '<figure><img src="{}" alt="{}" decoding="async"><figcaption>{}</figcaption></figure>'
         ).format(png(image, low, high), alt, short(caption))
         for image, caption, alt in zip(stacked, captions, _alts(captions, groups))
     ]

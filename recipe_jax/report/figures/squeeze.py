@@ -323,6 +323,8 @@ def predictions(evidence: Evidence) -> list[Drawing]:
     unit = _style.text(evidence.get("unit") or "")
     kept = np.unique(np.linspace(0, len(truth) - 1, min(len(truth), MAX_DOTS)).astype(int))
     ends = [float(np.nanmin(truth)), float(np.nanmax(truth))]
+    ids = evidence.get("ids") or []
+    named = [_style.text(_at(ids, int(i))) for i in kept]
     counts, edges = np.histogram(errors, bins=30)
     return [
         _style.frame(
@@ -332,6 +334,8 @@ def predictions(evidence: Evidence) -> list[Drawing]:
                 name="examples",
                 colour=_style.BLUE,
                 marker={"size": 5, "opacity": 0.45},
+                customdata=named,
+                hovertemplate="%{customdata} truth %{x:.4g}, predicted %{y:.4g}<extra></extra>",
             ),
             _style.line(ends, ends, name="exact", colour=_style.INK, dash="dash"),
             caption="Prediction",
