@@ -236,6 +236,8 @@ class Full:
     def flush(self):
         """So that what remains of the writer can end."""
 
+    close = flush
+
 
 def test_a_workdir_that_vanishes_is_told(tmp_path, monkeypatch):
     def gone(workdir):
