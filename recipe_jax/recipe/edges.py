@@ -69,14 +69,15 @@ def _at_end(searched: Searched, winner: Winner, axis: Axis, upper: bool) -> bool
     """Whether the winner and the best quarter of what was measured in full lie at this end."""
     if axis.path not in winner.settings:
         return False
+    settings, most = searched.settings, max(searched.shares)
     there = [
-        i
+        settings[i]
         for i in searched.order
-        if searched.shares[i] == max(searched.shares)
+        if searched.shares[i] == most
         and np.isfinite(searched.scores[i])
-        and axis.path in searched.settings[i]
+        and axis.path in settings[i]
     ]
-    places = [_place(axis, searched.settings[i][axis.path]) for i in there]
+    places = [_place(axis, each[axis.path]) for each in there]
     own = _place(axis, winner.settings[axis.path])
     if len(places) < FEWEST or own is None or any(place is None for place in places):
         return False

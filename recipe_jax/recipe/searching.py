@@ -159,10 +159,11 @@ def candidates(
     context: Context, searched: Searched, winner: Winner
 ) -> tuple[Mapping[str, Any], ...]:
     """The winner and those that did best in the search, with what was decided before."""
-    scored = (searched.settings[i] for i in searched.order if np.isfinite(searched.scores[i]))
+    settings = searched.settings
+    scored = (settings[i] for i in searched.order if np.isfinite(searched.scores[i]))
     told = {_frozen(each): each for each in (winner.settings, *scored)}
-    whole = (fitting({**context.carried, **each}) for each in told.values())
-    return tuple(whole)[: context.recipe.candidates]
+    best = [*told.values()][: context.recipe.candidates]
+    return tuple(fitting({**context.carried, **each}) for each in best)
 
 
 def planned(context: Context, axes: Sequence[Axis], *, repeats: int = 1) -> list[Planned]:
@@ -329,13 +330,14 @@ def _status(tried: Tried, share: float) -> str:
 def _in_full(searched: Searched) -> tuple[list[Settings], np.ndarray]:
     """What was measured furthest, with its scores; axes that a round left alone are as they
     stand."""
-    places = [i for i, share in enumerate(searched.shares) if share == max(searched.shares)]
+    settings, most = searched.settings, max(searched.shares)
+    places = [i for i, share in enumerate(searched.shares) if share == most]
     stands = {
-        axis.path: searched.settings[0][axis.path]
+        axis.path: settings[0][axis.path]
         for axis in searched.axes
-        if axis.when is None and axis.path in searched.settings[0]
+        if axis.when is None and axis.path in settings[0]
     }
-    return [stands | searched.settings[i] for i in places], searched.scores[places]
+    return [stands | settings[i] for i in places], searched.scores[places]
 
 
 def _curves(context: Context, tried: Sequence[Tried], places: Sequence[int]) -> dict[str, Any]:
