@@ -18,6 +18,8 @@ from recipe_jax.report import human as pages
 from recipe_jax.report import page as report
 from recipe_jax.types import Finding, Status
 
+pytestmark = pytest.mark.slow
+
 
 def report_page(folder):
     return report.build_report(make_workdir(folder / "run"))

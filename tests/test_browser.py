@@ -16,6 +16,8 @@ from recipe_jax.app import watch
 from recipe_jax.report import figures, page
 from recipe_jax.report.figures import _parallel, _style
 
+pytestmark = pytest.mark.slow
+
 LONG = "x" * 10_000
 BAD_WORDS = (
     HOSTILE,

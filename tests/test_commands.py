@@ -449,6 +449,7 @@ def test_a_bug_is_not_called_bad_input(monkeypatch):
 # --- A gate that closes ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_healthy_task_keeps_the_gates_open(place):
     completed = config.as_dict(config.complete(FAST))
     code = drive.execute(

@@ -157,6 +157,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re
 PROGRAMS = [block for block in BLOCKS if "recipe_jax.diagnose" in block]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number, fault", list(enumerate(["C5", "D4", "C13"])))
 def test_the_programs_of_the_readme(number, fault, capsys):
     lines = [line for line in PROGRAMS[number].splitlines() if line]

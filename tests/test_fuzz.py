@@ -19,6 +19,7 @@ USUAL = settings(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
 def test_any_file_is_read_or_refused_in_one_sentence(reader, tmp_path):
     ended = []

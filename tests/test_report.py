@@ -3,6 +3,7 @@
 import html.parser
 import json
 import re
+import shutil
 
 import numpy as np
 import plotly.graph_objects as go

@@ -126,6 +126,7 @@ def stratified(draw: random.Random, count: int, seconds: float) -> list[float]:
     return draw.sample(moments, count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what, count", [("train", 3)])
 def test_a_killed_run_ends_with_the_same_bits(undisturbed, tmp_path, what, count):
     whole = undisturbed(what)
@@ -319,6 +320,7 @@ def test_a_kill_while_a_model_is_written_anew_leaves_none(trained, monkeypatch):
         export.load_model(trained / "model")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [*drive.WRITTEN, *(f"model/{name}" for name in export.FILES), "model"]
 )

@@ -653,6 +653,7 @@ def save(given, folder):
     return path
 
 
+@pytest.mark.slow
 # A state is carried from the beginning of the text here, and from that of every row there.
 @pytest.mark.parametrize("model, apart", [({}, 1e-4), (CARRIED | {"width": 32}, 0.02)])
 def test_train_writes_samples_and_a_model_that_predicts(model, apart, file, tmp_path):

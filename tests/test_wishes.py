@@ -130,6 +130,7 @@ def test_wish_2_the_report_says_which_examples_they_are():
 # --- Wish 3: the range test changes nothing afterwards ----------------------------------------
 
 
+@pytest.mark.slow
 def test_wish_3_a_training_has_the_same_bits_after_a_range_test(trained, tmp_path):
     """In one process and one workdir: metrics and weights are those of a training alone."""
 
