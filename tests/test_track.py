@@ -36,14 +36,22 @@ def run(tmp_path):
     return Run("iris · w", folder)
 
 
+def remembering(name):
+    return lambda self, *given: self.calls.append((name, *given))
+
+
 class Told:
     """A Writer that remembers."""
 
     def __init__(self):
         self.calls = []
 
-    def __getattr__(self, name):
-        return lambda *given: self.calls.append((name, *given))
+    write_scalars = remembering("write_scalars")
+    write_images = remembering("write_images")
+    write_texts = remembering("write_texts")
+    write_histograms = remembering("write_histograms")
+    write_hparams = remembering("write_hparams")
+    flush, close = remembering("flush"), remembering("close")
 
 
 def test_whatever_opens_a_writer_is_told_all(run):
