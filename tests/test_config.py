@@ -436,6 +436,8 @@ def test_a_config_must_be_named(words):
         ("a.json", "[" * 100_000, "a.json cannot be read"),
         ("a.yaml", "seed: [1", "a.yaml cannot be read"),
         ("a.yaml", "- 1\n- 2\n", "holds a list, not a config"),
+        ("a.yaml", "null: 1\n", "the key None is no name of a setting"),
+        ("a.yaml", "model: {7: 1}\n", "the key 7 is no name of a setting"),
         ("a.yaml", "", "holds a NoneType, not a config"),
         ("a.toml", "seed = 1", "a config is a .py, .json or .yaml file"),
     ],

@@ -53,6 +53,11 @@ def load(path: str) -> dict[str, Any]:
         raise UserError(f"{file} cannot be read: {_one_line(error)}.") from error
     if not isinstance(loaded, dict):
         raise UserError(f"{file} holds a {type(loaded).__name__}, not a config.")
+    # Keys of YAML may be anything.
+    for section in (loaded, *(each for each in loaded.values() if isinstance(each, dict))):
+        for key in section:
+            if not isinstance(key, str):
+                raise UserError(f"{file}: the key {key!r} is no name of a setting; write a word.")
     return loaded
 
 
