@@ -49,6 +49,17 @@ class Writer(Protocol):
     def close(self) -> None: ...  # noqa: D102
 
 
+def finite_values(
+    arrays: Mapping[str, Any], num_buckets: Mapping[str, int] | None
+) -> Iterator[tuple[str, np.ndarray, int]]:
+    """(name, finite values (n,), buckets) of every array that has any, for a histogram."""
+    for name, value in arrays.items():
+        array = np.asarray(value, np.float64).ravel()
+        finite = array[np.isfinite(array)]
+        if finite.size:
+            yield name, finite, (num_buckets or {}).get(name, 30)
+
+
 # --- JSON ------------------------------------------------------------------------------------
 
 
@@ -295,12 +306,8 @@ class TensorBoardWriter:
         self, step: int, arrays: Mapping[str, Any], num_buckets: Mapping[str, int] | None = None
     ) -> None:
         """The distribution of each array's finite values."""
-        for name, value in arrays.items():
-            array = np.asarray(value, np.float64).ravel()
-            finite = array[np.isfinite(array)]
-            if finite.size:
-                buckets = (num_buckets or {}).get(name, 30)
-                self._writer.add_histogram(name, finite, global_step=step, bins=buckets)  # pyright: ignore[reportArgumentType]
+        for name, values, bins in finite_values(arrays, num_buckets):
+            self._writer.add_histogram(name, values, global_step=step, bins=bins)  # pyright: ignore[reportArgumentType]
 
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
         """The settings as a row of the HPARAMS tab."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from recipe_jax.track.base import Opener, Run
 from recipe_jax.types import UserError
-from recipe_jax.writers import Writer
+from recipe_jax.writers import Writer, finite_values
 
 MOST_METRICS, MOST_PARAMS, LONGEST = 1000, 100, 6000
 """What the service takes at once: measurements, settings, and characters of one setting."""
@@ -72,13 +72,10 @@ class MlflowWriter:
         self, step: int, arrays: Mapping[str, Any], num_buckets: Mapping[str, int] | None = None
     ) -> None:
         """The distribution of each array's finite values, as files of counts and edges."""
-        for name, value in arrays.items():
-            array = np.asarray(value, np.float64).ravel()
-            finite = array[np.isfinite(array)]
-            if finite.size:
-                counts, edges = np.histogram(finite, (num_buckets or {}).get(name, 30))
-                told = {"counts": counts.tolist(), "edges": edges.tolist()}
-                self._client.log_dict(self._id, told, f"histograms/{_name(name)}.json")
+        for name, values, bins in finite_values(arrays, num_buckets):
+            counts, edges = np.histogram(values, bins)
+            told = {"counts": counts.tolist(), "edges": edges.tolist()}
+            self._client.log_dict(self._id, told, f"histograms/{_name(name)}.json")
 
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
         """The settings."""

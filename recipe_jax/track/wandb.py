@@ -10,7 +10,7 @@ import numpy as np
 
 from recipe_jax.track.base import Opener, Run
 from recipe_jax.types import UserError
-from recipe_jax.writers import Writer
+from recipe_jax.writers import Writer, finite_values
 
 
 def build(*, project: str = "recipe_jax", group: str = "") -> Opener:
@@ -65,13 +65,9 @@ class WandbWriter:
         self, step: int, arrays: Mapping[str, Any], num_buckets: Mapping[str, int] | None = None
     ) -> None:
         """The distribution of each array's finite values."""
-        for name, value in arrays.items():
-            array = np.asarray(value, np.float64).ravel()
-            finite = array[np.isfinite(array)]
-            if finite.size:
-                buckets = (num_buckets or {}).get(name, 30)
-                counted = self._wandb.Histogram(np_histogram=np.histogram(finite, buckets))
-                self._run.log({name: counted, "step": step})
+        for name, values, bins in finite_values(arrays, num_buckets):
+            counted = self._wandb.Histogram(np_histogram=np.histogram(values, bins))
+            self._run.log({name: counted, "step": step})
 
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
         """The settings."""
