@@ -46,10 +46,6 @@ from recipe_jax.types import (
     UserError,
 )
 
-# A start runs once, and its many random draws are slow to optimise: this compiles in a third of
-# the time.
-START_OPTIONS = {"xla_backend_optimization_level": 1}
-
 
 class Ready(NamedTuple):
     """A group that can be trained: who asks, how to build it, its layout, from which round to
@@ -529,9 +525,7 @@ class Lanes:
         if begin_key not in self._compiled:
             lowering = self._compilers.submit(lambda: start.lower(_beginning(lanes), data))
             self._lowered[begin_key] = lowering
-            self._compiled[begin_key] = self._compilers.submit(
-                lambda: lowering.result().compile(START_OPTIONS)
-            )
+            self._compiled[begin_key] = self._compilers.submit(lambda: lowering.result().compile())
         # What another process of these lanes compiled has no lowering here; both know the shapes.
         lowered = self._lowered.get(begin_key, self._compiled[begin_key])
         if not length.rounds:

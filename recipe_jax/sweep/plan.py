@@ -17,7 +17,7 @@ from recipe_jax.types import Model
 # Widest block by multiply-adds of a forward pass, measured by scripts/tune_blocks.py on CPU with
 # lanes over two host devices: a small network gains from a wide vmap, a large one loses cache, and
 # convolutions and inner loops lose their fast kernels. The width of accelerators is not measured.
-CPU_WIDTHS = ((150_000, 16), (1_000_000, 2))
+CPU_WIDTHS = ((1_000_000, 16), (4_000_000, 2))
 ACCELERATOR_WIDTH = 128
 # (lanes, width): from so many lanes on, blocks are that wide at most. Steps this coarse let
 # requests of different sizes share one compiled program, and leave blocks for every device.

@@ -21,6 +21,10 @@ from recipe_jax import trees
 from recipe_jax.types import Lane, PyTree, Trial, View
 
 BLOCKS, WHOLE = PartitionSpec("blocks"), PartitionSpec()
+# XLA's first level of three on CPU: programs compile in half to nine tenths of the time, and run as
+# fast or faster, recurrent ones in two thirds of the time (measured with jaxlib 0.10; the higher
+# levels unroll and vectorise loops over a few numbers).
+CPU_OPTIONS = {"xla_backend_optimization_level": 1}
 
 
 def spread(
@@ -50,7 +54,8 @@ def spread(
 
     specs = (BLOCKS,) * lane_arguments + (WHOLE,)
     program = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=BLOCKS, check_vma=False)
-    return jax.jit(program, donate_argnums=donate)
+    options = CPU_OPTIONS if mesh.devices.flat[0].platform == "cpu" else None
+    return jax.jit(program, donate_argnums=donate, compiler_options=options)
 
 
 def abstract(tree: PyTree, mesh: Mesh, spec: PartitionSpec = BLOCKS) -> PyTree:

@@ -10,7 +10,9 @@ from jaxtyping import Array, Bool, Shaped
 from recipe_jax.feed import batches
 from recipe_jax.types import Arrays, Experiment, Objective, PyTree
 
-EVAL_BATCH, EVAL_TOKENS = 512, 8192
+# Small enough for a processor's cache: with 512 the looks of a convolutional or recurrent network
+# take 1.4 to 1.7 times as long on CPU, and those of small ones as long.
+EVAL_BATCH, EVAL_TOKENS = 128, 8192
 # Windows of a text that evaluation reads on at least: one in so many begins with nothing carried.
 WINDOWS_IN_A_ROW = 16
 
