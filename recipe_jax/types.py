@@ -510,6 +510,29 @@ class Samples:
     temperature: float
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Broken:
+    """A stage asks: where did this run, which diverged, leave the finite? It is trained again up to
+    there. Answered by a Breaking; by None where that does not happen again within its round."""
+
+    result: Result
+
+
+class Breaking(NamedTuple):
+    """Where training left the finite.
+
+    step: the first with a number that is not finite; way: "forward" (activations or loss),
+    "gradient", "update" (the weights after it) or "weights" (those before it); layer: the one that
+    it was seen in first, by its place among the weights, "" where it depends on none; largest: the
+    largest absolute value among that layer's weights before the step.
+    """
+
+    step: int
+    way: str
+    layer: str
+    largest: float
+
+
 # --- Findings --------------------------------------------------------------------------------
 
 

@@ -150,7 +150,6 @@ def test_a_state_goes_on_under_other_numbers(tmp_path):
 
 def test_one_trial_again_has_its_bits(tmp_path):
     made = make(tmp_path, config(sweep={"block": 2}))
-    made.remember = True
     for result in climb(made, EIGHT):
         again = made.again(result)
         same_bits(result, again)

@@ -34,6 +34,7 @@ from recipe_jax.search.base import Axis, Search
 from recipe_jax.train.evaluate import metrics_of
 from recipe_jax.types import (
     Asked,
+    Broken,
     Decision,
     Finding,
     Measured,
@@ -164,6 +165,8 @@ class Fake:
             if request.permuted:
                 return np.stack([scores - 0.1 * (0 in each) for each in request.permuted], axis=1)
             return scores
+        if isinstance(request, Broken):
+            return None
         assert isinstance(request, Outputs)
         task = self.context.task
         split = task.test.open(lambda: None) if request.split == "test" else None

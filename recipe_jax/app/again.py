@@ -48,7 +48,6 @@ def train_again(
             signals=Signals(),
             progress=lambda watched: None,
             varied=context.varied,
-            remember=True,
             start=start,
         )
         found = _find(lanes, uid, stages, context)

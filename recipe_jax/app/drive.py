@@ -16,7 +16,18 @@ import jax
 
 from recipe_jax import assembly, provenance, resolve, study, tracking, writers
 from recipe_jax import config as configs
-from recipe_jax.app import again, answers, budgeting, disk, export, extend, loading, lock, plan
+from recipe_jax.app import (
+    again,
+    answers,
+    breaking,
+    budgeting,
+    disk,
+    export,
+    extend,
+    loading,
+    lock,
+    plan,
+)
 from recipe_jax.app.console import Console
 from recipe_jax.app.lanes import Lanes
 from recipe_jax.app.signals import Signals
@@ -33,6 +44,7 @@ from recipe_jax.track.base import Run as Tracked
 from recipe_jax.train.starting import Loaded
 from recipe_jax.types import (
     Asked,
+    Broken,
     Decision,
     Finding,
     Measured,
@@ -446,6 +458,8 @@ class _Run:
                 study.append(self.place.path / study.NAME, request)
             elif isinstance(request, Samples):
                 answer = self.models.samples(request)
+            elif isinstance(request, Broken):
+                answer = breaking.find(self.lanes, request.result)
             elif isinstance(request, Scores):
                 split = getattr(self.task, request.split).first(request.first)
                 answer = self.models.scores(request, split)

@@ -236,6 +236,7 @@ def trial_row(stage: str, label: str, result: Result) -> dict[str, Any]:
         "steps": int(np.isfinite(result.losses).sum()),
         "best_score": result.best_score,
         "best_step": result.best_step,
+        **({} if result.first_bad_step is None else {"first_bad_step": result.first_bad_step}),
         **{name.replace("/", "_"): float(values[last]) for name, values in result.history.items()},
         **trial.settings,
         "num_examples": trial.num_examples,

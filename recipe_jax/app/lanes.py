@@ -119,14 +119,11 @@ class Lanes:
         progress: Callable[[Watched], None],
         score: Score | None = None,
         varied: Collection[str] = (),
-        remember: bool = False,
         start: Loaded | None = None,
     ):
         self.task, self.config, self.workdir = task, config, workdir
         self.signals, self.progress, self.score = signals, progress, score
         self.varied, self.start = frozenset(varied), start
-        # Of groups that pause it is known how to train them again; of all, only if asked for.
-        self.remember = remember
         self.metrics = writers.JsonlWriter(workdir / "metrics.jsonl", truncate_to=0)
         self.trial_rows: list[dict[str, Any]] = []
         self.lane_steps = 0
@@ -140,6 +137,7 @@ class Lanes:
         self._lowered: dict[Any, futures.Future[Any]] = {}
         self._sized: dict[tuple[Static, int], Sized] = {}
         self._data: dict[tuple[int, bool], Data] = {}
+        # How every group is trained again.
         self._known: dict[str, Ready] = {}
         self._states: dict[str, PyTree] = {}
         self._best: dict[str, float] = {}
@@ -176,19 +174,36 @@ class Lanes:
     def again(self, result: Result) -> Result:
         """One trial of a finished request trained again from its start, by its group's programs but
         without the others: the same bits, and its best weights. Nothing is stored."""
+        ready, trained = self.until(result, result.rounds[0])
+        like = self._size(ready.build, ready.group).weights
+        return groups.result(ready.group, 0, trained.arrays, like, ready.name)
+
+    def until(self, result: Result, rounds: int) -> tuple[Ready, Trained]:
+        """One trial of a finished request at the end of the last call that goes no further than so
+        many rounds, trained from its start; nothing is stored."""
         name, lane = result.place or ("", 0)
-        pieces = []
+        pieces: list[Ready] = []
         while name:
             ready = self._known[name]
             group = ready.group.part(slice(lane, lane + 1))
             pieces.append(ready._replace(group=group, keep="best"))
             name, lane = ready.group.parent, ready.group.rows[lane]
         trained = None
-        for ready in reversed(pieces):
+        for whole in reversed(pieces):
+            calls = (min(rounds, whole.until) - whole.first) // whole.layout.rounds
+            ready = whole._replace(until=whole.first + calls * whole.layout.rounds)
             trained = self._run(ready, log=False, before=trained)
+            if ready.until < whole.until:
+                break
         assert trained is not None, "a result of a request has a place"
-        like = self._size(ready.build, ready.group).weights
-        return groups.result(ready.group, 0, trained.arrays, like, ready.name)
+        return ready, trained
+
+    def alone(self, ready: Ready) -> tuple[Lane, Data]:
+        """What the first lane of a group is told and reads, for a program of that lane by itself on
+        the first device."""
+        data = jax.tree.map(lambda leaf: leaf.addressable_data(0), self._device_data(ready))
+        lane = trees.take(self._host_lanes(ready.group), 0)
+        return jax.tree.map(jnp.asarray, lane), data
 
     def _prepare(self, stage: str, label: str, request: Trials, group: Group) -> Ready:
         """What is stored of a group; where it is not finished, its programs begin to compile."""
@@ -208,8 +223,7 @@ class Lanes:
         store = self._store(asked, group, layout)
         ready = Ready(*asked, label, group, build, layout, first, spread, store, None, lasting)
         self.widths[ready.name] = layout.width
-        if ready.pauses or request.lasting or self.remember:
-            self._known[ready.name] = ready
+        self._known[ready.name] = ready
         stored = ready.store.restore()
         self.damage += ready.store.damage
         if stored is None or not stored.meta["finished"]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.extend import core
 
 # Primitives that only wrap a jaxpr which runs once, and the parameter that holds it.
@@ -35,15 +36,72 @@ def watched(
     def run(*args: Any) -> tuple[Any, list[Any]]:
         closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
         seen: list[Any] = []
-        outputs = _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves(args), chosen, seen)
+
+        def visit(eqn: Any, given: list[Any]) -> list[Any]:
+            found = _bound(eqn, given)
+            if chosen(eqn):
+                seen.append((given, found))
+            return found
+
+        outputs = _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves(args), visit)
         return jax.tree.unflatten(jax.tree.structure(shape), outputs), seen
 
     return run
 
 
+def first_not_finite(
+    function: Callable[..., Any], args: Any, healthy: Any, *, named: Sequence[str]
+) -> tuple[str | None, list[str]]:
+    """Where function(*args) leaves the finite, and the names of its leaves in the order in which
+    they are read (named: "" for those that do not count).
+
+    Where: the one read last on the way to the first value that is NaN, or that is infinite where it
+    is not with `healthy` arguments: masks are infinite in every run. "" where none was read, and
+    None where no value is such. A loop is one operation.
+    """
+    closed = jax.make_jaxpr(function)(*args)
+    read: dict[str, None] = {}  # in order
+    blamed: list[str] = []
+
+    def visit(eqn: Any, given: list[Any]) -> list[Any]:
+        known = [each if isinstance(each, _Known) else _Known(each, each) for each in given]
+        names = frozenset[str]().union(*(each.names for each in known))
+        read.update(dict.fromkeys(sorted(names)))
+        found = _bound(eqn, [each.value for each in known])
+        beside = _bound(eqn, [each.healthy for each in known])
+        if not blamed and any(map(_broken, found, beside)):
+            blamed.append(next((name for name in reversed(read) if name in names), ""))
+        return [_Known(value, healthy, names) for value, healthy in zip(found, beside)]
+
+    pairs = zip(jax.tree.leaves(args), jax.tree.leaves(healthy), named, strict=True)
+    leaves = [_Known(value, beside, frozenset({name} - {""})) for value, beside, name in pairs]
+    _evaluate(closed.jaxpr, closed.consts, leaves, visit)
+    return (blamed[0] if blamed else None), [*read]
+
+
+class _Known(NamedTuple):
+    """A value, what it is in the healthy run, and the names of what it comes from."""
+
+    value: Any
+    healthy: Any
+    names: frozenset[str] = frozenset()
+
+
+def _broken(value: Any, healthy: Any) -> bool:
+    if not jnp.issubdtype(jnp.result_type(value), jnp.inexact):
+        return False
+    return bool((jnp.isnan(value) | (jnp.isinf(value) & jnp.isfinite(healthy))).any())
+
+
+def _bound(eqn: Any, given: list[Any]) -> list[Any]:
+    found = eqn.primitive.bind(*given, **eqn.params)
+    return list(found) if eqn.primitive.multiple_results else [found]
+
+
 def _evaluate(
-    jaxpr: Any, consts: Any, args: Any, chosen: Callable[[Any], bool], seen: list[Any]
+    jaxpr: Any, consts: Any, args: Any, visit: Callable[[Any, list[Any]], list[Any]]
 ) -> list[Any]:
+    """Its outputs; `visit` carries out each equation that is no call."""
     values: dict[Any, Any] = {}
 
     def read(atom: Any) -> Any:
@@ -56,12 +114,9 @@ def _evaluate(
         inner = next((eqn.params[name] for name in _CALLS if name in eqn.params), None)
         if inner is not None and eqn.primitive.name not in _LOOPS:
             closed = inner if hasattr(inner, "consts") else core.ClosedJaxpr(inner, ())
-            found = _evaluate(closed.jaxpr, closed.consts, given, chosen, seen)
+            found = _evaluate(closed.jaxpr, closed.consts, given, visit)
         else:
-            found = eqn.primitive.bind(*given, **eqn.params)
-            found = list(found) if eqn.primitive.multiple_results else [found]
-            if chosen(eqn):
-                seen.append((given, found))
+            found = visit(eqn, given)
         values.update(zip(eqn.outvars, found))
     return [read(atom) for atom in jaxpr.outvars]
 

@@ -17,6 +17,7 @@ from recipe_jax.search.base import Axis, Search
 from recipe_jax.types import (
     Answer,
     Asked,
+    Broken,
     Decision,
     Finding,
     Measured,
@@ -30,7 +31,9 @@ from recipe_jax.types import (
     Trials,
 )
 
-Stage = Generator[Trials | Outputs | Scores | Samples | Measured | Finding | Asked, Any, Decision]
+Stage = Generator[
+    Trials | Outputs | Scores | Samples | Broken | Measured | Finding | Asked, Any, Decision
+]
 """A stage asks for training and outputs, tells findings, and returns its decision.
 
 It is pure: driven again with the same answers it asks, finds and decides the same, which is how a

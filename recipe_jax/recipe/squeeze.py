@@ -8,6 +8,7 @@ import numpy as np
 from recipe_jax import ensemble
 from recipe_jax.recipe import (
     blending,
+    broken,
     calibrating,
     deciding,
     extending,
@@ -34,6 +35,7 @@ def run(context: Context) -> Stage:
     pool = yield from members.train(context)
     seeds = pool.of(members.SEEDS)
     yield final.curves(context, seeds)
+    yield from broken.told(seeds)
     yield from extending.findings(context, seeds)
     outputs, validation = yield Outputs(label="members", results=pool.results, split="validation")
     yield _growth(context, outputs[: len(seeds)], validation)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from recipe_jax.recipe import edges, measuring, rounds, searching
+from recipe_jax.recipe import broken, edges, measuring, rounds, searching
 from recipe_jax.recipe.base import Context, Planned, Stage
 from recipe_jax.types import Decision, Finding, Status, UserError
 
@@ -18,6 +18,7 @@ def run(context: Context) -> Stage:
     searched = yield from searching.search(context, axes, repeats=_repeats(context))
     winner = yield from searching.finals(context, searched)
     yield searching.finding(context, searched, winner)
+    yield from broken.told([result for each in searched.tried for result in each.results])
     yield from rounds.told(context, searched, winner)
     yield from edges.told(context, searched, winner)
     if len(searched.tried[0].results) > 1:

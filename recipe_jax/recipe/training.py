@@ -1,6 +1,6 @@
 """Stage training: one run with the config as it is, and its score."""
 
-from recipe_jax.recipe import extending, final, text
+from recipe_jax.recipe import broken, extending, final, text
 from recipe_jax.recipe.base import Context, Planned, Stage, best
 from recipe_jax.types import Blend, Decision, Outputs, Trials
 
@@ -20,6 +20,7 @@ def run(context: Context) -> Stage:
     results = yield from extending.train(context, asked)
     model = Blend(results)
     yield final.curves(context, results)
+    yield from broken.told(results)
     yield from extending.findings(context, results)
     if text.is_text(context.task):
         yield from text.samples(context, model)
