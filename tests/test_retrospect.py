@@ -50,7 +50,11 @@ KEPT = {
     "high": [0.02, 0.5],
     "smallest_gain": 0.01,
 }
-SEARCH = {"winner": 3, "importance": {"optim.learning_rate": 0.7, "model.dropout": 0.3}}
+SEARCH = {
+    "winner": 3,
+    "gain": {"mean": 0.02, "low": 0.01, "high": 0.03},
+    "importance": {"optim.learning_rate": 0.7, "model.dropout": 0.3},
+}
 ENSEMBLES = {"names": ["one model", "8 seeds"], "low": [-0.04, 0.0], "high": [-0.01, 0.0]}
 # The standard error of the test score is 0.01, that of validation as much: 0.0277 may lie between.
 TEST = {"value": 0.9, "low": 0.8804, "high": 0.9196, "validation": 0.92, "count": 40}
@@ -93,6 +97,7 @@ def test_all_expectations_of_a_run_as_expected_held():
         ({"regularisers": {"kept": [False, True]}}, "Dropout", OPEN),
         ({"regularisers": {"kept": [False, True], "high": [0.005, 0.5]}}, "Dropout", FAILED),
         ({"search": {"winner": 0}}, "Some setting", FAILED),
+        ({"search": {"gain": {"mean": 0.01, "low": -0.01, "high": 0.03}}}, "Some setting", OPEN),
         ({"search": {"importance": {"optim.learning_rate": 0.2, "a": 0.8}}}, "the rate", FAILED),
         ({"search": {"importance": {"a": 1.0}}}, "the rate", OPEN),
         ({"ensembles": {"high": [0.001, 0.0]}}, "Averaging", OPEN),

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -171,6 +172,22 @@ def test_what_ran_on_part_of_the_data_alone_is_no_finalist_and_no_importance():
     assert found["importance"][RATE] > 0.5
 
 
+@pytest.mark.parametrize("sure", [True, False])
+def test_the_gain_on_new_seeds_has_an_interval(sure):
+    def world(trial, request):
+        # What the seed gives is the same for all settings, or drawn anew for each.
+        drawn = [trial.seed] if sure else [trial.seed, int(trial.uid, 16)]
+        luck = 0.1 * np.random.default_rng(drawn).normal()
+        return {"score": by_rate(-4.0)(trial, request)["score"] + luck}
+
+    fake, _ = driven(tune, searched((RATE, "log", 1e-6, 1e-4)), world)
+    found = fake.of("search")
+    gain = found.evidence["gain"]
+    assert gain["low"] <= gain["mean"] <= gain["high"]
+    assert (gain["low"] > 0) == sure
+    assert ("which may be luck" in found.summary) == (not sure)
+
+
 # --- Rows ------------------------------------------------------------------------------------
 
 
@@ -291,6 +308,12 @@ def searched(*space, trials=40):
     return context_of()._replace(search=random.build(trials=trials, space=space))
 
 
+def pasted(remedy):
+    """The space that a shell hands over, of the command that a remedy ends with."""
+    (word,) = [w for w in shlex.split(remedy) if w.startswith("--config.search.space=")]
+    return word.partition("=")[2]
+
+
 def test_a_winner_inside_is_told_with_the_published_ranges():
     found = ranges(searched((RATE, "log", 1e-3, 1e-1)), by_rate())
     assert (found.row, found.status, found.remedy) == ("TUNE6", Status.PASS, "")
@@ -301,8 +324,7 @@ def test_a_winner_inside_is_told_with_the_published_ranges():
 def test_a_winner_at_an_end_asks_for_more_room(best, wider):
     found = ranges(searched((RATE, "log", 1e-3, 1e-1)), by_rate(best))
     assert found.status is Status.WARN and "widen it" in found.summary
-    flag = found.remedy.partition("--config.search.space=")[2]
-    space = ast.literal_eval(ast.literal_eval(flag))
+    space = ast.literal_eval(pasted(found.remedy))
     (axis,) = read_space(space)
     assert axis == Axis(RATE, "log", *(pytest.approx(end) for end in wider))
 

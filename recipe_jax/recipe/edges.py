@@ -49,7 +49,10 @@ def told(context: Context, searched: Searched, winner: Winner) -> Iterator[Findi
             if at_end
             else "The best settings crowd at no end of a range."
         ),
-        remedy=f"Search on beyond the end: {_flag(searched.axes, at_end)}" if at_end else "",
+        remedy=f"Search on beyond the end: {context.command} {_flag(searched.axes, at_end)} "
+        "--workdir=runs/wider"
+        if at_end
+        else "",
         certainty="heuristic" if at_end else "",
         evidence={
             "axes": {

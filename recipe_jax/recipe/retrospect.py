@@ -44,8 +44,10 @@ def _one_is_kept(context: Context, evidence: Mapping[str, Any]) -> bool | None:
 
 
 def _another_wins(context: Context, evidence: Mapping[str, Any]) -> bool | None:
-    """The present setting is the first of the search."""
-    return evidence["winner"] != 0
+    """The present setting is the first of the search; open where the gain may be luck."""
+    if evidence["winner"] == 0:
+        return False
+    return True if evidence["gain"]["low"] > 0 else None
 
 
 def _rate_is_first(context: Context, evidence: Mapping[str, Any]) -> bool | None:

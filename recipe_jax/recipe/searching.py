@@ -9,7 +9,15 @@ import numpy as np
 from recipe_jax import assembly, keys
 from recipe_jax.prune.base import lane_rounds
 from recipe_jax.recipe import importance
-from recipe_jax.recipe.base import Context, Planned, best, final, fitting
+from recipe_jax.recipe.base import (
+    Context,
+    Interval,
+    Planned,
+    best,
+    final,
+    fitting,
+    paired_interval,
+)
 from recipe_jax.recipe.measuring import Tried, done, measured, ranked, score
 from recipe_jax.search.base import Axis, Settings, Told
 from recipe_jax.train import settings as train_settings
@@ -58,12 +66,16 @@ class Searched(NamedTuple):
 
 
 class Winner(NamedTuple):
-    """The setting that is best on new seeds, its mean score there, and that of the one that stood
-    before; more is better."""
+    """The setting that is best on new seeds, its mean score there, that of the one that stood
+    before, and the interval of what is gained, paired by seed; more is better.
+
+    The interval is one of as many as other settings were measured again: the best of them gained
+    partly by luck, and 95 % hold for all together (Bonferroni)."""
 
     settings: Settings
     score: float
     before: float
+    gain: Interval
 
 
 def search(
@@ -152,7 +164,11 @@ def finals(context: Context, searched: Searched) -> Generator[Any, Any, Winner]:
     # Where every finalist diverged, the present setting is what is left.
     first = finalists.index(searched.settings[0])
     place = int(np.argmax(means)) if np.isfinite(means).any() else first
-    return Winner(finalists[place], means[place], means[first])
+    sign, name = context.objective.score.sign(), context.score_name()
+    scores = sign * np.reshape([best(result, name) for result in again], (-1, count))
+    others = max(1, len(finalists) - 1)
+    gain = paired_interval(scores[place] - scores[first], 1 - 0.05 / others)
+    return Winner(finalists[place], means[place], means[first], gain)
 
 
 def candidates(
@@ -296,7 +312,7 @@ def finding(context: Context, searched: Searched, winner: Winner) -> Finding:
         f"measured again on {len(FINAL_SEEDS)} new seeds "
         + ("the present one is the best, with " if same else f"{who} is the best, with ")
         + f"{sign * winner.score:.4g}"
-        + ("." if same else f" to the present one's {sign * winner.before:.4g}."),
+        + ("." if same else f" to the present one's {sign * winner.before:.4g}{_gained(winner)}."),
         evidence={
             "axes": {
                 path: {
@@ -315,10 +331,20 @@ def finding(context: Context, searched: Searched, winner: Winner) -> Finding:
             "best": order[0],
             "winner": settings.index(winner.settings),
             "winner_settings": winner.settings,
+            "gain": winner.gain._asdict(),
             "metric": name.partition("/")[2],
             "maximise": metric.maximise,
         },
     )
+
+
+def _gained(winner: Winner) -> str:
+    """The interval of the gain, for the sentence."""
+    mean, low, high = winner.gain
+    if not np.isfinite([low, high]).all():
+        return ""
+    sure = "" if low > 0 else ", which may be luck"
+    return f" (a gain of {mean:.2g} [{low:.2g}, {high:.2g}]{sure})"
 
 
 def _status(tried: Tried, share: float) -> str:

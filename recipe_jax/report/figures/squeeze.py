@@ -70,7 +70,7 @@ def seed_ensemble(evidence: Evidence) -> go.Figure:
         *traces,
         caption=f"Validation {evidence.get('metric', 'score')}",
         x_title="networks averaged",
-        xaxis_dtick=max(1, len(sizes) // 8),
+        xaxis_tickvals=sizes if len(sizes) <= 8 else sizes[:: -(-len(sizes) // 8)],
     )
 
 
