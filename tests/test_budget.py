@@ -299,6 +299,9 @@ def test_other_seconds_are_timed_anew(tmp_path):
     assert budgeting._recorded(tmp_path, 90) == found
     assert budgeting._recorded(tmp_path, 91) is None
     assert budgeting._recorded(tmp_path / "none", 90) is None
+    other_release = {"budget_seconds": 90, "lane_steps_per_second": 1000.0}
+    (tmp_path / "run.json").write_text(json.dumps({"plan": {"budget": other_release}}))
+    assert budgeting._recorded(tmp_path, 90) is None
 
 
 def test_what_is_told_of_a_budget_is_what_the_stages_use():

@@ -59,9 +59,9 @@ def spent(
     )
 
     def seconds(decided: Mapping[str, int]) -> float:
-        asked = with_budget(context, Budget("", decided))
+        tried = with_budget(context, Budget("", decided))
         return plan.before(speed) + sum(
-            plan.predicted(plan.of_stages(part, asked, multiply_adds=size), speed)
+            plan.predicted(plan.of_stages(part, tried, multiply_adds=size), speed)
             for part, size in parts
         )
 
@@ -90,8 +90,8 @@ def settled(
     gone = plan.before(speed) + plan.beside(done, speed) + plan.taken(work, speed)
 
     def seconds(decided: Mapping[str, int]) -> float:
-        asked = with_budget(context, Budget("", decided))
-        planned = plan.of_stages(stages[number:], asked, multiply_adds=size)
+        tried = with_budget(context, Budget("", decided))
+        planned = plan.of_stages(stages[number:], tried, multiply_adds=size)
         return plan.predicted(planned, speed)
 
     found = budgets.left(context.config, context.budget, paths, asked - gone, seconds)
@@ -125,18 +125,22 @@ def search_of(config: Mapping[str, Any], task: Task) -> Search:
 
 
 def _recorded(workdir: pathlib.Path, asked: float) -> Spent | None:
-    """What run.json holds of such a budget."""
+    """What run.json holds of such a budget; None where another release wrote it in another way,
+    which is then refused for its code."""
     if not (workdir / "run.json").is_file():
         return None
     record = read_json(workdir / "run.json")
     found = record.get("plan", {}).get("budget", {}) if isinstance(record, dict) else {}
     if found.get("budget_seconds") != asked:
         return None
-    speed = Speed(
-        multiply_adds=tuple(found["multiply_adds"]),
-        step_seconds=tuple(found["step_seconds"]),
-        program_seconds=found["program_seconds"],
-        timing_seconds=found["timing_seconds"],
-    )
-    budget = Budget(**{name: found[name] for name in Budget._fields})
-    return Spent(budget, asked, speed, found["predicted_seconds"])
+    try:
+        speed = Speed(
+            multiply_adds=tuple(found["multiply_adds"]),
+            step_seconds=tuple(found["step_seconds"]),
+            program_seconds=found["program_seconds"],
+            timing_seconds=found["timing_seconds"],
+        )
+        budget = Budget(**{name: found[name] for name in Budget._fields})
+        return Spent(budget, asked, speed, found["predicted_seconds"])
+    except (KeyError, TypeError):
+        return None

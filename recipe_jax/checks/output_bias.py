@@ -26,12 +26,14 @@ def examine(
         )
     saved = float((other[both] - first[both]).mean())
     status = Status.PASS if saved > -LARGEST_COST else Status.WARN
+    # Rounded first: a loss of next to nothing has no sign.
+    worth = round(saved, 3) + 0.0
     even = " (next to nothing: the prior is even)" if abs(saved) < 0.02 else ""
     return Finding(
         check="output_bias",
         row="SKEL2",
         status=status,
-        summary=f"The last bias starts at the training prior; that is worth {saved:.3f} of loss at "
+        summary=f"The last bias starts at the training prior; that is worth {worth:.3f} of loss at "
         f"the start{even}.",
         fault="" if status == Status.PASS else "C3",
         remedy=""
