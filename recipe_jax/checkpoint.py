@@ -63,10 +63,10 @@ class Checkpoints:
         final = self.directory / str(step)
         arrays = flatten(tree)
         try:
-            with _quiet(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as saver:
+            with _quiet(), ocp.Checkpointer(_handler()) as saver:
                 saver.save(
                     (unfinished / "arrays").resolve(),
-                    args=ocp.args.StandardSave({k: v for k, v in arrays.items() if v.size}),
+                    args=ocp.args.PyTreeSave({k: v for k, v in arrays.items() if v.size}),
                 )
         except ValueError as error:
             _remove(unfinished)
@@ -203,6 +203,17 @@ def _system_error(error: ValueError, path: pathlib.Path) -> Exception:
     """What the system said (no space left, read-only): orbax hands it on as words alone."""
     number = re.search(r"os_error_code='(\d+)'", str(error))
     return OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error
+
+
+def _handler() -> Any:
+    """Writes arrays as they lie in memory, with no copy of them: nothing changes them meanwhile.
+    Compressed they would take a tenth less of the disk, and two and a half times their size in
+    memory, of which as much as their size stays with the process."""
+    import orbax.checkpoint as ocp
+
+    as_they_lie = ocp.type_handlers.NumpyHandler(deepcopy_host_arrays=False)
+    known = ocp.type_handlers.create_type_handler_registry((np.ndarray, as_they_lie))
+    return ocp.PyTreeCheckpointHandler(use_compression=False, type_handler_registry=known)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ import pathlib
 import random
 import resource
 import shutil
+import subprocess
+import sys
 from typing import NamedTuple
 
 import jax
@@ -289,7 +291,7 @@ def kill_at(monkeypatch, moment: str) -> None:
     if moment == "arrays":
         import orbax.checkpoint as ocp
 
-        monkeypatch.setattr(ocp.StandardCheckpointHandler, "finalize", killed)
+        monkeypatch.setattr(ocp.PyTreeCheckpointHandler, "finalize", killed)
     elif moment in ("meta.json", MANIFEST):
 
         def partly(path, text, *rest, **more):
@@ -360,6 +362,35 @@ def test_a_disk_that_takes_no_more_is_an_error_of_the_system(store, capfd):
     assert capfd.readouterr().err == ""
     assert sorted(p.name for p in store.directory.iterdir()) == ["1", "2"]
     assert store.restore().step == 2
+
+
+# --- Memory ----------------------------------------------------------------------------------
+
+SAVES = """
+import pathlib, sys
+import numpy as np
+from recipe_jax.checkpoint import Checkpoints
+
+def highest():
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+
+store = Checkpoints(pathlib.Path(sys.argv[1]))
+store.save(0, {"x": np.zeros(10)}, {})  # what is imported and started once
+arrays = {f"x{i}": np.random.default_rng(i).random(2_000_000) for i in range(8)}
+before = highest()
+for step in range(1, 4):
+    store.save(step, arrays, {})
+print((highest() - before) / sum(each.nbytes for each in arrays.values()))
+"""
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/status").is_file(), reason="asks Linux")
+def test_saving_takes_next_to_no_memory(tmp_path):
+    ran = subprocess.run(
+        [sys.executable, "-c", SAVES, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert float(ran.stdout) < 0.25
 
 
 # --- Names, shapes, types --------------------------------------------------------------------
