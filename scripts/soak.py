@@ -187,7 +187,8 @@ def kills(draw: random.Random, folder: pathlib.Path) -> Counter[str]:
     for _ in range(draw.randint(3, 8)):
         process, way = begin(drawn, workdir), draw.choice(("kill", "kill", "save", "term"))
         saving = False
-        time.sleep(seconds * draw.uniform(0.1, 0.9 if way != "save" else 0.4))
+        # Programs are compiled by now, so it is sooner at its end than the run left alone.
+        time.sleep(seconds * draw.uniform(0.05, 0.5))
         if way == "save":
             wait_for_save(process, workdir, seconds)
             time.sleep(draw.uniform(0.0, 0.02))
@@ -200,6 +201,8 @@ def kills(draw: random.Random, folder: pathlib.Path) -> Counter[str]:
             counts["SIGKILL in a save" if saving else named.get(way, "SIGKILL")] += 1
             if draw.random() < 0.2 and flip_somewhere(workdir / "checkpoints", draw):
                 counts["bits flipped under a stopped run"] += 1
+        else:
+            break
     finish(begin(drawn, workdir), (code,))
     wrong = differences(folder / "alone", workdir)
     if wrong:
