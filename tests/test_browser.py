@@ -135,6 +135,25 @@ def test_what_passed_is_folded_and_drawn_when_it_is_unfolded(few, open_page):
     assert not box.locator(".body").is_visible()
 
 
+def test_a_cell_of_the_confusion_matrix_opens_its_examples(built, open_page):
+    shown = open_page(built.as_uri())
+    unfold(shown)
+    shown.evaluate("document.querySelectorAll('details.cell').forEach((box) => (box.open = false))")
+    boxes = shown.locator("details.cell")
+    # The fullest first: five of class 0 taken for class 4.
+    assert [boxes.nth(i).get_attribute("data-cell") for i in range(2)] == ["0,4", "1,2"]
+    plot = shown.locator(".drawings:has(details.cell) .plot")
+    plot.scroll_into_view_if_needed()
+    place = plot.evaluate(
+        "(plot) => { const { _size: at, xaxis, yaxis } = plot._fullLayout;"
+        " return { x: at.l + xaxis.d2p(2), y: at.t + yaxis.d2p(1) }; }"
+    )
+    plot.click(position=place)
+    until(shown, "document.querySelector('details.cell[data-cell=\"1,2\"]').open")
+    assert boxes.nth(0).get_attribute("open") is None
+    assert boxes.nth(1).locator("img").count() == 3
+
+
 @pytest.mark.parametrize("way", ["opened with it", "followed"])
 def test_a_link_to_a_finding_unfolds_it_and_goes_there(few, open_page, way):
     shown = open_page(few.as_uri() + ("#SKEL1" if way == "opened with it" else ""))

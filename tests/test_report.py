@@ -308,7 +308,15 @@ def make_findings(words=WORDS, feature="petal length", unit="cm"):
             "confusion",
             "PASS",
             f"13 of 360 test examples are wrong; most often {classes[0]!r} for {classes[4]!r}.",
-            {"classes": classes, "matrix": matrix},
+            {
+                "classes": classes,
+                "matrix": matrix,
+                "mistakes": {
+                    **{key: image[key][:8] for key in ("images", "labels", "ids")},
+                    "kind": "image",
+                    "cells": [[1, 2]] * 3 + [[0, 4]] * 5,
+                },
+            },
         ),
         (
             "squeeze",

@@ -828,7 +828,14 @@ def test_squeeze_trains_members_with_what_was_decided():
     assert score.status == Status.PASS
     assert score.evidence["value"] == pytest.approx(0.9)  # every tenth is wrong
     assert score.evidence["low"] < 0.9 < score.evidence["high"]
-    assert fake.of("confusion").evidence["matrix"].sum() == 40
+    confusion = fake.of("confusion").evidence
+    assert confusion["matrix"].sum() == 40
+    cells, names = confusion["mistakes"]["cells"], confusion["mistakes"]["ids"]
+    # Every mistake is shown, in the cell that counts it.
+    counted = np.zeros_like(confusion["matrix"])
+    np.add.at(counted, tuple(cells.T), 1)
+    assert (counted + np.diag(np.diag(confusion["matrix"])) == confusion["matrix"]).all()
+    assert len(names) == len(cells) == 4
 
 
 def test_a_model_worse_than_the_prior_fails_and_a_tie_does_not():

@@ -14,6 +14,8 @@ from recipe_jax.train.evaluate import metrics_of
 from recipe_jax.types import Finding, Result, Split, Status, judge
 
 WORST = 12
+MISTAKES = 48
+"""Of the wrong examples so many are shown, those with the largest loss."""
 
 
 def curves(context: Context, results: Sequence[Result]) -> Finding:
@@ -72,12 +74,18 @@ def mistakes(context: Context, outputs: np.ndarray, test: Split) -> Iterator[Fin
             told += (
                 f"; most often {task.class_names[true]!r} is taken for {task.class_names[said]!r}"
             )
+        mistaken = np.flatnonzero(guessed != test.targets)
+        mistaken = mistaken[np.argsort(-losses[mistaken], kind="stable")][:MISTAKES]
+        evidence: dict[str, Any] = {"classes": list(task.class_names), "matrix": matrix}
+        if wrong:
+            cells = np.stack([test.targets[mistaken], guessed[mistaken]], axis=1)
+            evidence["mistakes"] = data_audit.picture(task, test, mistaken) | {"cells": cells}
         yield Finding(
             check="confusion",
             row="DATA10",
             status=Status.PASS,
             summary=told + ".",
-            evidence={"classes": list(task.class_names), "matrix": matrix},
+            evidence=evidence,
         )
         said_words = [task.class_names[i] for i in guessed[worst]]
     else:

@@ -32,7 +32,18 @@
     layout.uirevision = "kept";
     if (printing) layout.width = paperWidth(place);
     Plotly.react(place, data, layout, { displayModeBar: false, responsive: true, showTips: false });
+    if (!("drawn" in place.dataset)) {
+      place.on("plotly_click", ({ points: [point] }) => openCell(place, point.pointNumber));
+    }
     place.dataset.drawn = "";
+  };
+
+  // A cell of a matrix opens its examples.
+  const openCell = (place, cell) => {
+    const box = place.closest(".drawings")?.querySelector(`details.cell[data-cell="${cell}"]`);
+    if (!box) return;
+    box.open = true;
+    box.scrollIntoView({ block: "nearest" });
   };
 
   const folded = (place) => place.closest("details:not([open])") !== null;

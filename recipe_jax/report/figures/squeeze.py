@@ -1,6 +1,7 @@
 """The final model: its curves, its mistakes, its score on the test split."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import markupsafe
@@ -278,9 +279,10 @@ def extended(evidence: Evidence) -> go.Figure:
     return more_training(evidence)
 
 
-def confusion(evidence: Evidence) -> go.Figure:
-    """Which class is taken for which; shares of each true class."""
+def confusion(evidence: Evidence) -> list[Drawing]:
+    """Which class is taken for which, shares of each true class; a cell opens its examples."""
     classes, counts = list(evidence["classes"]), _style.array(evidence["matrix"])
+    keep = np.arange(len(classes))
     caption = "Predicted class by true class: examples, coloured by share of the true class"
     if len(classes) > MAX_CLASSES:
         wrong = counts - np.diag(np.diag(counts))
@@ -301,7 +303,7 @@ def confusion(evidence: Evidence) -> go.Figure:
         ygap=1,
         hovertemplate="true %{y}, predicted %{x}: %{text} (%{z:.1%})<extra></extra>",
     )
-    return _style.frame(
+    drawn = _style.frame(
         heat,
         caption=caption,
         x_title="predicted",
@@ -314,6 +316,45 @@ def confusion(evidence: Evidence) -> go.Figure:
             "title": {"text": "true", "font": {"size": 12, "color": _style.MUTED}},
         },
     )
+    mistakes = evidence.get("mistakes")
+    return [drawn, _mistakes(evidence, mistakes, keep)] if mistakes else [drawn]
+
+
+def _mistakes(
+    evidence: Evidence, mistakes: Mapping[str, Any], drawn: np.ndarray
+) -> markupsafe.Markup:
+    """Wrong examples by cell, the fullest first, each folded; a click on a cell of the figure opens
+    it. drawn: the classes that the figure has, in its order."""
+    classes, counts = evidence["classes"], _style.array(evidence["matrix"])
+    cells = [tuple(map(int, each)) for each in mistakes["cells"]]
+    by_count = sorted(Counter(cells).items(), key=lambda item: (-item[1], item[0]))
+    place = {int(which): at for at, which in enumerate(drawn)}
+    boxes = []
+    for (true, said), count in by_count:
+        rows = [i for i, cell in enumerate(cells) if cell == (true, said)]
+        at = f"{place[true]},{place[said]}" if {true, said} <= place.keys() else ""
+        words = f"{_style.cut(classes[true], 24)} taken for {_style.cut(classes[said], 24)}"
+        whole = int(counts[true, said])
+        told = f"{count} of {whole}" if count < whole else str(count)
+        boxes.append(
+            markupsafe.Markup(
+                '<details class="cell" data-cell="{}"><summary>{}: {}</summary>{}</details>'
+            ).format(at, words, told, _examples(mistakes, rows))
+        )
+    caption = "Examples that are wrong, by cell: click a cell, or a line here"
+    return markupsafe.Markup('<p class="quiet">{}</p><div class="cells">{}</div>').format(
+        caption, markupsafe.Markup("").join(boxes)
+    )
+
+
+def _examples(given: Mapping[str, Any], rows: Sequence[int]) -> markupsafe.Markup:
+    """Some of the examples that are given, with their names."""
+    ids = [str(given["ids"][i]) for i in rows]
+    if given.get("kind") in _pictures.DRAWN:
+        key, draw = _pictures.DRAWN[given["kind"]]
+        return draw([given[key][i] for i in rows], ids)
+    table = [[name, *given["rows"][i]] for name, i in zip(ids, rows)]
+    return _pictures.table(["row", *given["columns"]], table)
 
 
 def predictions(evidence: Evidence) -> list[Drawing]:
