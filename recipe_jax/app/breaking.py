@@ -24,7 +24,8 @@ def find(lanes: Lanes, result: Result) -> Breaking | None:
     rounds, step = result.rounds[0], result.first_bad_step
     if step is None or not rounds:
         return None
-    broken = min(step // (len(result.losses) // rounds), rounds - 1)
+    # A result that a search keeps has its losses no more.
+    broken = min(step // int(result.steps[1]), rounds - 1)
     ready, trained = lanes.until(result, broken)
     kind, numbers = ready.group.kind, ready.group.numbers[0]
     frozen = lanes.start.frozen if lanes.start and kind.start else ()
