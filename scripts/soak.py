@@ -9,9 +9,9 @@ saves   a process that does nothing but save is killed; what is read back is wha
 flips   one bit of every file of a checkpoint, at random places: named, and the one before is used
 fuzz    files that nobody meant to write (tests/fuzzing.py), 200 of a reader in turn
 
-Without --minutes it goes on until Ctrl-C. It prints counts; exit code 1 where anything was not as
-promised, and the folder of it is kept. The same seed draws the same configs, kills and files, but a
-moment falls where the machine is then.
+Without --minutes it goes on until Ctrl-C. It prints the counts of each round and of all; exit code
+1 where anything was not as promised, and the folder of it is kept. The same seed draws the same
+configs, kills and files, but a moment falls where the machine is then.
 """
 
 import argparse
@@ -346,7 +346,10 @@ def soak(
             folder = out / f"{number}-{part}"
             folder.mkdir(parents=True)
             try:
-                counts += PARTS[part](draw, folder)
+                found = PARTS[part](draw, folder)
+                counts += found
+                told = ", ".join(f"{name} {count:,}" for name, count in found.items())
+                print(f"{folder.name}: {told}", flush=True)
             except Broken as error:
                 wrong.append(f"{folder}: {error}")
                 print(f"NOT AS PROMISED {wrong[-1]}", flush=True)
