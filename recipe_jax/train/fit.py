@@ -148,10 +148,23 @@ def make_round(
 
 
 def repeated(one_round: Callable[..., Any], rounds: int) -> Callable[..., Any]:
-    """`rounds` of them as one scan, their records stacked along a new first axis."""
+    """`rounds` of them as one loop, their records stacked along a new first axis.
+
+    The compiler does not see how often the loop runs: it would dissolve a loop of one round, and
+    round otherwise than in a loop of more. So a round has the same bits in a call of any size.
+    """
+    one_round = jax.jit(one_round)  # traced once for its records' shapes and for the loop
 
     def many(lane: Lane, state: TrainState, data: Data) -> tuple[TrainState, Record]:
-        return jax.lax.scan(lambda now, _: one_round(lane, now, data), state, length=rounds)
+        _, one = jax.eval_shape(one_round, lane, state, data)
+        records = jax.tree.map(lambda leaf: jnp.zeros((rounds, *leaf.shape), leaf.dtype), one)
+
+        def body(number: Any, carried: Any) -> Any:
+            now, record = one_round(lane, carried[0], data)
+            return now, jax.tree.map(lambda old, new: old.at[number].set(new), carried[1], record)
+
+        until = jax.lax.optimization_barrier(jnp.int32(rounds))
+        return jax.lax.fori_loop(0, until, body, (state, records))
 
     return many
 
