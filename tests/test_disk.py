@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from disks import failing
 
-from recipe_jax import study, tracking, writers
+from recipe_jax import checkpoint, study, tracking, writers
 from recipe_jax.app import commands, disk, lanes
 from recipe_jax.types import Measured, UserError
 
@@ -120,6 +120,17 @@ def test_a_disk_that_fails_while_it_trains(whole, tmp_path, pattern, number):
     assert train(tmp_path / "w") == 0
     assert_same_run(tmp_path / "w", whole)
     assert [p.name for p in (tmp_path / "w").rglob("*") if "unfinished" in p.name] == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_calls")
+@pytest.mark.parametrize("name", ["arrays", "meta.json"])
+def test_a_disk_that_fails_where_orbax_writes(whole, tmp_path, monkeypatch, name):
+    """Small arrays are one file of ours; these are not small."""
+    monkeypatch.setattr(checkpoint, "SMALL", 0)
+    fails(tmp_path / "w", f"{SAVED}/unfinished-*/{name}", errno.ENOSPC)
+    assert train(tmp_path / "w") == 0
+    assert_same_run(tmp_path / "w", whole)
 
 
 @pytest.mark.usefixtures("small_calls")
