@@ -680,6 +680,11 @@ def test_a_check_that_nobody_draws_has_a_small_table():
     assert figures.draw("dead_units", {"share": [0.1]}) is None
     shown = page._small_table({"layers": ["hidden 1"], "share": [0.25], "big": [0] * 1000})
     assert "hidden 1" in shown and "0.25" in shown and "big" not in shown
+    told = {"rates": {"adam": {"from": 1e-4, "at_end": True}, "sgd": {"from": 0.1}}, "none": []}
+    shown = page._small_table({**told, "of_steps": 3, "norms": {"layer 0": 0.5}})
+    for cell in ("adam", "1e-4", "at end", "yes", "sgd", "of steps", "layer 0"):
+        assert cell in shown
+    assert shown.count("<table") == 3 and "none" not in shown
     assert figures.draw("_functions", {"a": 1}) is None and figures.draw("np", {"a": 1}) is None
 
 

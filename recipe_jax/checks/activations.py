@@ -94,7 +94,7 @@ def _dead(dead: np.ndarray) -> Iterator[Finding]:
     where = int(dead.max(0).argmax())
     when = "at the start" if dead[0].max() >= worst else "after training"
     told = (
-        f"Of the units of ReLU {where + 1} of {dead.shape[1]} {percent(worst)} are never "
+        f"{percent(worst)} of the units of ReLU {where + 1} of {dead.shape[1]} are never "
         f"on ({when})"
     )
     if worst <= MANY:

@@ -46,6 +46,7 @@ def examine(
     variance = _variance(outputs, kind)
     evidence["logit_variance"] = variance
     added = variance / 2 if kind == "classification" else variance
+    evidence["with_outputs"] = expected + added
     residual = losses - expected - added
     if kind == "classification":
         # Half the variance is what many small logits add; few or large ones add less.

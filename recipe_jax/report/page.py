@@ -205,21 +205,37 @@ def _drawn(check: str, evidence: Mapping[str, Any], canvas: Canvas) -> markupsaf
 
 
 def _small_table(evidence: Mapping[str, Any]) -> markupsafe.Markup:
-    """Small evidence as it is: columns when all have one length, else names and values."""
-    small = {name: value for name, value in evidence.items() if _is_small(value)}
-    if not small:
-        return markupsafe.Markup("")
-    lengths = {len(value) if isinstance(value, list) else None for value in small.values()}
-    if len(lengths) == 1 and None not in lengths and lengths != {0}:
-        return _pictures.table(list(small), list(zip(*small.values())))
-    return _pictures.table(["", ""], list(small.items()))
+    """Small evidence as it is, without what is empty: columns when all have one length, else names
+    and values; a mapping is a table of its own."""
+    small = {
+        name.replace("_", " "): value
+        for name, value in evidence.items()
+        if _is_small(value) and value not in (None, "", [], {})
+    }
+    plain = {name: value for name, value in small.items() if not isinstance(value, dict)}
+    tables = [_mapping(name, value) for name, value in small.items() if isinstance(value, dict)]
+    lengths = {len(value) if isinstance(value, list) else None for value in plain.values()}
+    if len(lengths) == 1 and None not in lengths:
+        tables.insert(0, _pictures.table(list(plain), list(zip(*plain.values()))))
+    elif plain:
+        tables.insert(0, _pictures.table(["", ""], list(plain.items())))
+    return markupsafe.Markup("").join(tables)
+
+
+def _mapping(name: str, value: Mapping[str, Any]) -> markupsafe.Markup:
+    """A row a key; where the values are mappings too, a column for each of their keys."""
+    if not all(isinstance(item, dict) for item in value.values()):
+        return _pictures.table([name, ""], list(value.items()))
+    keys = list(dict.fromkeys(key for item in value.values() for key in item))
+    rows = [[each, *(item.get(key) for key in keys)] for each, item in value.items()]
+    return _pictures.table([name, *(key.replace("_", " ") for key in keys)], rows)
 
 
 def _is_small(value: Any) -> bool:
-    """A value for a cell, or a list of them that fits."""
+    """A value for a cell, or a list or a mapping that fits."""
     if isinstance(value, list):
         return len(value) <= MAX_SMALL and not any(isinstance(item, list | dict) for item in value)
-    return not isinstance(value, dict) or len(value) <= 8
+    return not isinstance(value, dict) or len(value) <= MAX_SMALL
 
 
 def _trials(told: Mapping[str, Any]) -> dict[str, Any]:

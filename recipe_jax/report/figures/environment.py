@@ -8,7 +8,7 @@ import markupsafe
 from recipe_jax.report.figures import _pictures
 
 Evidence = Mapping[str, Any]
-MOST_WORDS = 160
+MOST_WORDS = 320
 MARKS = {"held": "✓ held", "did not hold": "✗ did not hold", "open": "? open"}
 
 
@@ -33,7 +33,8 @@ def expectations(evidence: Evidence) -> markupsafe.Markup:
         [stage, f"{claim[0].upper()}{claim[1:]}", MARKS[verdict], _words(why)]
         for stage, claim, verdict, why in told
     ]
-    return _pictures.table(["stage", "expected", "what came", "because"], rows)
+    told = _pictures.table(["stage", "expected", "what came", "because"], rows)
+    return markupsafe.Markup('<div class="wrap">{}</div>').format(told)
 
 
 def _words(text: Any) -> markupsafe.Markup:

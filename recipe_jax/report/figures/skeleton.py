@@ -25,11 +25,21 @@ def loss_at_init(evidence: Evidence) -> go.Figure:
             _style.level(
                 expected,
                 [-0.5, len(seeds) - 0.5],
-                name=f"expected {numbers.sensible(expected)}",
+                name=f"expected of the prior {numbers.sensible(expected)}",
                 colour=_style.INK,
             )
         )
-    finite = [value for value in (*measured, evidence.get("expected")) if value is not None]
+    theory = evidence.get("with_outputs") or []
+    if theory:
+        name = "expected with outputs that vary as these do"
+        traces.append(
+            go.Scatter(
+                **{"x": seeds, "y": theory, "name": name, "mode": "markers"},
+                marker={"color": _style.INK, "symbol": "line-ew-open", "size": 22},
+            )
+        )
+    shown = (*measured, *theory, evidence.get("expected"))
+    finite = [value for value in shown if value is not None]
     middle, spread = (max(finite) + min(finite)) / 2, max(finite) - min(finite)
     reach = max(0.75 * spread, 0.05 * abs(middle), 1e-6)
     return _style.frame(
