@@ -78,7 +78,7 @@ def _few_runs(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """The rows of every request of not too many trials, and the summary of several trials."""
     held: dict[Any, list[Mapping[str, Any]]] = {}
     trials: dict[Any, set[str]] = {}
-    sums: dict[Any, dict[Any, dict[str, tuple[float, float, float, int]]]] = {}
+    sums: dict[Any, dict[Any, dict[str, list[float]]]] = {}
     for row in rows:
         request = (row.get("stage"), row.get("request"))
         known = trials.setdefault(request, set())
@@ -107,12 +107,20 @@ def _few_runs(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
 
 
 def _add(places: dict[Any, Any], row: Mapping[str, Any]) -> None:
-    """Counts a row's numbers in: (total, lowest, highest, count) of each."""
+    """Counts a row's numbers in: [total, lowest, highest, count] of each."""
     values = places.setdefault((row.get("split"), row.get("step")), {})
     for name, value in row.items():
         if name not in NO_MEASUREMENTS and isinstance(value, int | float):
-            total, low, high, count = values.get(name, (0.0, value, value, 0))
-            values[name] = (total + value, min(low, value), max(high, value), count + 1)
+            so_far = values.get(name)
+            if so_far is None:
+                values[name] = [0.0 + value, value, value, 1]
+                continue
+            so_far[0] += value
+            so_far[3] += 1
+            if value < so_far[1]:
+                so_far[1] = value
+            elif value > so_far[2]:
+                so_far[2] = value
 
 
 def _sheets(findings: Iterable[Mapping[str, Any]]) -> dict[str, np.ndarray]:

@@ -70,6 +70,8 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
 
 def plain(value: Any) -> Any:
     """The same content in dicts, lists, strings and finite numbers; non-finite becomes None."""
+    if type(value) is float:  # nearly all that there is
+        return value if math.isfinite(value) else None
     if isinstance(value, enum.Enum):
         return plain(value.value)
     if value is None or isinstance(value, bool | str):
@@ -214,7 +216,7 @@ def read_jsonl(path: pathlib.Path) -> Iterator[dict[str, Any]]:
             if not line.endswith(b"\n"):
                 return
             try:
-                yield json.loads(line)
+                yield json.loads(str(line, "utf-8"))
             except ValueError as error:
                 raise UserError(
                     f"{path}, line {number} is not JSON ({error}); remove the line."
