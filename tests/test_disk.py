@@ -237,6 +237,7 @@ def test_event_files_on_a_full_disk_are_an_error_and_are_not_waited_for(tmp_path
     with pytest.raises(OSError, match="No space left"):
         for row in writers.read_jsonl(tmp_path / "metrics.jsonl"):
             writers.write_row(writer, row)
+    writer.close()
 
 
 class Full:
