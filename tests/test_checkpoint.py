@@ -158,7 +158,8 @@ def test_a_finished_result_stands_alone(store):
 def test_every_flipped_bit_is_found_and_its_file_is_named(store):
     draw, step = random.Random(0), store.directory / "2"
     names = {"meta.json", MANIFEST, str(array_file(step))}
-    assert names <= {str(path.relative_to(step)) for path in files(step)}
+    there = {str(path.relative_to(step)) for path in files(step)}
+    assert there == names if NPZ in there else names < there and len(there) > 5
     for path in files(step):
         whole, name = path.read_bytes(), str(path.relative_to(step))
         for _ in range(40 if whole else 0):
