@@ -139,6 +139,15 @@ def test_the_last_two_are_kept_and_order_is_by_number(tmp_path):
     same_bits(store.restore().arrays["x"], np.full(3, -1))
 
 
+def test_up_to_a_mebibyte_is_one_file_and_more_is_written_by_orbax(tmp_path):
+    store = Checkpoints(tmp_path)
+    for step, size in ((1, 2**20), (2, 2**20 + 1)):
+        store.save(step, {"x": np.zeros(size, np.uint8)}, {})
+        assert (tmp_path / str(step) / NPZ).is_file() == (step == 1)
+        assert (tmp_path / str(step) / "arrays").is_dir() == (step == 2)
+        assert store.restore().arrays["x"].nbytes == size
+
+
 def test_fewer_than_two_are_refused():
     assert config.complete({"checkpoint": {"keep": 2}}).checkpoint.keep == 2
     with pytest.raises(UserError, match="keep"):
