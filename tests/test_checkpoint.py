@@ -8,7 +8,6 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -61,19 +60,21 @@ def two(folder: pathlib.Path) -> Checkpoints:
 
 
 @pytest.fixture(scope="module", params=[checkpoint.SMALL, 0], ids=["npz", "orbax"])
-def written(request, tmp_path_factory) -> Iterator[pathlib.Path]:
-    """A folder that holds a store with steps 1 and 2; tests copy it. Small trees are written in
-    one file, and here by orbax too."""
+def written(request, tmp_path_factory) -> tuple[pathlib.Path, int]:
+    """A folder that holds a store with steps 1 and 2, for tests to copy, and the size up to which
+    it was written in one file: small trees are, and here by orbax too."""
     folder = tmp_path_factory.mktemp("written")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(checkpoint, "SMALL", request.param)
         two(folder)
-        yield folder
+    return folder, request.param
 
 
 @pytest.fixture
-def store(written, tmp_path) -> Checkpoints:
-    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+def store(written, tmp_path, monkeypatch) -> Checkpoints:
+    folder, small = written
+    monkeypatch.setattr(checkpoint, "SMALL", small)
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     return Checkpoints(tmp_path / "store")
 
 
