@@ -108,6 +108,24 @@ def test_pictures_are_shown(built, open_page):
     assert shown.evaluate("[...document.images].every((image) => image.alt)")
 
 
+@pytest.mark.parametrize("columns", [4, 5])
+def test_a_table_of_five_columns_has_the_row_to_itself(few, open_page, columns):
+    shown = open_page(few.as_uri())
+    unfold(shown)
+    own, whole = shown.evaluate(
+        """(columns) => {
+          const each = [...document.querySelectorAll('.drawings')].find((all) => all.children[1]);
+          const drawing = each.children[0];
+          const row = document.createElement('table').insertRow();
+          for (let cell = 0; cell < columns; cell++) row.insertCell().textContent = 'word';
+          drawing.append(row.closest('table'));
+          return [drawing.offsetWidth, each.offsetWidth];
+        }""",
+        columns,
+    )
+    assert (own == whole) == (columns == 5) and whole > 600
+
+
 def test_the_policy_refuses_a_script_that_it_does_not_name(few, tmp_path, browser):
     forged = tmp_path / "forged.html"
     script = "<script>document.title = 'forged'</script>"

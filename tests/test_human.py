@@ -339,6 +339,21 @@ def test_hostile_words_stay_words(tmp_path, kind):
     assert "&lt;img src=x" in page_of(task)
 
 
+@pytest.mark.parametrize("width", [360, 1280])
+def test_hostile_words_run_nothing_in_a_browser(tmp_path, open_page, width):
+    """What runs, or asks the network, fails where the page is opened."""
+    task = task_of("images")
+    told = answered(task, range(3), person=HOSTILE, note=HOSTILE, say=lambda *_: None)
+    progress = pages.Progress(HOSTILE, 3, 3, HOSTILE)
+    end = pages.end(task, objective_of(task), told, progress, HOSTILE)
+    for name, page in (("question", page_of(task, before=told[0])), ("end", end)):
+        (tmp_path / f"{name}.html").write_text(page)
+        shown = open_page((tmp_path / f"{name}.html").as_uri(), width=width)
+        assert shown.get_by_text(HOSTILE).count() > 0
+        assert shown.locator("[onerror], img[src^='x']").count() == 0
+        assert shown.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
 @pytest.mark.parametrize("kind", ["images", "sequence", "regression"])
 def test_a_question_does_not_hold_its_answer(kind):
     """Pages of one example differ by its target in nothing."""

@@ -47,9 +47,19 @@ def test_the_suggestions_of_the_range_test_by_hand():
     assert finding.evidence["steepest"] == pytest.approx(range_test.RATES[15])
     assert finding.evidence["tenth"] == pytest.approx(1e-2)
     assert rate == pytest.approx(np.sqrt(range_test.RATES[15] * 1e-2), rel=1e-2)
+    assert "going on with 2.4e-03, the geometric mean of the last two" in finding.summary
     # A rate that happens to end low beyond the first one that blows up is luck.
     losses[27] = 0.25
     assert range_test.examine(ends(losses), 1e-3)[0] == rate
+
+
+def test_a_rate_above_that_of_the_lowest_loss_is_not_taken():
+    # Steepest at 1e-4 and stable up to 5.6e-2: the geometric mean of the rules is 7.5e-4.
+    losses = np.where(np.arange(29) > 12, 0.5, 1.0)
+    losses[14], losses[24:] = 0.4, 2.0
+    rate, finding = range_test.examine(ends(losses), 1e-3)
+    assert rate == pytest.approx(range_test.RATES[14], rel=1e-2)
+    assert "going on with 3.2e-04, that of the lowest loss" in finding.summary
 
 
 def test_a_dip_before_the_loss_falls_is_no_blow_up():

@@ -678,6 +678,20 @@ def test_no_figure_needs_webgl():
 
 def test_a_check_that_nobody_draws_has_a_small_table():
     assert figures.draw("dead_units", {"share": [0.1]}) is None
+
+
+def test_the_first_losses_have_the_whole_of_theory_beside_them():
+    """A level for the prior, and for each seed what its varying outputs add; all within sight."""
+    evidence = {"measured": [2.50, 2.55], "expected": 2.30, "with_outputs": [2.48, 2.90]}
+    (figure,) = figures.draw("loss_at_init", evidence)
+    drawn = {trace.name: list(trace.y) for trace in figure.data}
+    assert drawn["measured"] == [2.50, 2.55]
+    assert set(drawn["expected of the prior 2.3"]) == {2.30}
+    assert drawn["expected with outputs that vary as these do"] == [2.48, 2.90]
+    low, high = figure.layout.yaxis.range
+    assert low < 2.30 and high > 2.90
+    without = figures.draw("loss_at_init", evidence | {"with_outputs": None})[0]
+    assert [trace.name for trace in without.data] == ["measured", "expected of the prior 2.3"]
     shown = page._small_table({"layers": ["hidden 1"], "share": [0.25], "big": [0] * 1000})
     assert "hidden 1" in shown and "0.25" in shown and "big" not in shown
     told = {"rates": {"adam": {"from": 1e-4, "at_end": True}, "sgd": {"from": 0.1}}, "none": []}

@@ -138,10 +138,13 @@ def examine(results: Sequence[Result], configured: float) -> tuple[float, Findin
         )
     rate = float(f"{np.median(rates):.3g}")
     evidence |= {"chosen": rate, "chosen_by_seed": rates}
+    capped = np.median(rates) == best
+    rule = "that of the lowest loss" if capped else "the geometric mean of the last two"
     far = configured > 10 * best or configured < best / 100
     return rate, Finding(
         status=Status.WARN if far else Status.PASS,
-        summary=f"{summary}; configured {configured:.1e}, going on with {_with_band(rates)}.",
+        summary=f"{summary}; configured {configured:.1e}, going on with {_with_band(rates)}, "
+        f"{rule}.",
         remedy=f"Start from --config.optim.learning_rate={rate:.1e}." if far else "",
         fault=("E1" if configured > best else "E2") if far else "",
         **common,
