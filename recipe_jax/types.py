@@ -536,6 +536,11 @@ class Breaking(NamedTuple):
 # --- Findings --------------------------------------------------------------------------------
 
 
+ENDED = ("done", "gate closed")
+"""What run.json calls a run that came to its end, by its last stage or by a finding that closed the
+gate."""
+
+
 class Status(enum.StrEnum):
     """How a question was answered; the order is the severity."""
 

@@ -16,7 +16,7 @@ from recipe_jax.app.signals import Signals
 from recipe_jax.app.workdir import Workdir
 from recipe_jax.recipe.base import Context, best
 from recipe_jax.train.starting import Loaded
-from recipe_jax.types import Blend, Result, Trials, UserError
+from recipe_jax.types import ENDED, Blend, Result, Trials, UserError
 
 FOLDER = "only"
 
@@ -32,7 +32,7 @@ def train_again(
 ) -> bool:
     """Trains the trial `uid` of a finished workdir again with the program of its group, says
     whether the bits are the same, and leaves its model in only/UID/."""
-    if place.record["status"] not in ("done", "gate closed"):
+    if place.record["status"] not in ENDED:
         raise UserError(
             f"The run in {place.path} is not finished; end it first: the same command without "
             "--only."

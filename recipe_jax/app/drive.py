@@ -32,7 +32,7 @@ from recipe_jax.app.console import Console
 from recipe_jax.app.lanes import Lanes
 from recipe_jax.app.signals import Signals
 from recipe_jax.app.using import Models
-from recipe_jax.app.workdir import ENDED, Workdir, open_workdir
+from recipe_jax.app.workdir import Workdir, open_workdir
 from recipe_jax.data import base as data_base
 from recipe_jax.recipe import ablation
 from recipe_jax.recipe import budget as budgets
@@ -43,6 +43,7 @@ from recipe_jax.track.base import Opener
 from recipe_jax.track.base import Run as Tracked
 from recipe_jax.train.starting import Loaded
 from recipe_jax.types import (
+    ENDED,
     Asked,
     Broken,
     Decision,

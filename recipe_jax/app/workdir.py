@@ -10,7 +10,7 @@ from typing import Any
 from recipe_jax import config as configs
 from recipe_jax import writers
 from recipe_jax.app import answers, extend, lock
-from recipe_jax.types import UserError
+from recipe_jax.types import ENDED, UserError
 
 OURS = (
     "checkpoints",
@@ -38,7 +38,6 @@ RECORDED = {
     "written": list,
 }
 """What run.json holds in any case, beside an exit code."""
-ENDED = ("done", "gate closed")
 SHOWN = 5
 """Settings that differ, of those that are many."""
 # Packages that decide the bits, besides config and data.

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from recipe_jax.report import numbers, page
+from recipe_jax.types import ENDED
 
 PART = re.compile(
     r"<(header|nav)\b.*?</\1>|<(section) id=\"(?P<id>[^\"]+)\".*?</section>", re.DOTALL
@@ -15,7 +16,6 @@ PART = re.compile(
 FIGURE = re.compile(r'data-figure="(\w+)"')
 DECIDING = {"nats_per_char": min, "accuracy": max, "mse": min, "loss": min}
 """What scores are told in, the first that is measured; and which of two is better."""
-ENDED = ("done", "gate closed")
 QUIET_SECONDS = 120
 """Without a change for longer, a run may have been stopped."""
 
