@@ -1,5 +1,6 @@
 """Every plug-in that makes up the step, a forker's too, keeps the rules of its family."""
 
+import functools
 import importlib
 import inspect
 
@@ -8,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sequence_specs import TEXT
+from test_every_model import SMALL
 
 from recipe_jax import resolve, types
+from recipe_jax.sweep.population import CPU_OPTIONS
 
 KEY = jax.random.key(0)
 COUNT = 6
@@ -131,13 +134,15 @@ def test_conforms(family, name):
             assert "use " in str(refusal) or "give " in str(refusal), "a refusal has no remedy"
             assert family == "models", f"refuses a task of its own kind: {refusal}"
     assert accepted, "takes no kind of task at all"
-    keeps_the_rules(family, build, accepted[0], knobs)
+    # What is kept does not hang on the size, and small networks compile sooner.
+    small = SMALL.get(name, {}) if family == "models" else {}
+    keeps_the_rules(family, functools.partial(build, **small), accepted[0], knobs)
 
 
 def keeps_the_rules(family, build, spec, knobs):
     traces = []
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=CPU_OPTIONS)
     @jax.vmap
     def lanes(seed, numbers):
         traces.append(1)
@@ -156,7 +161,9 @@ def keeps_the_rules(family, build, spec, knobs):
 
     for leaf in jax.tree.leaves((first, second)):
         assert not jnp.issubdtype(leaf.dtype, jnp.floating) or jnp.isfinite(leaf).all()
-    with_defaults = jax.jit(lambda: USES[family](build, spec, {}, jax.random.key(0)))()
+    with_defaults = jax.jit(
+        lambda: USES[family](build, spec, {}, jax.random.key(0)), compiler_options=CPU_OPTIONS
+    )()
     order = jnp.array([2, 0, 3, 1])
     permuted = lanes(seeds[order], jax.tree.map(lambda x: x[order], other))
     again = lanes(seeds, same)

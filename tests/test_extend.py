@@ -554,7 +554,7 @@ def test_other_ends_are_refused(place, monkeypatch):
 def test_the_command_to_paste_names_the_settings_that_the_workdir_is_held_to(place):
     argv = "x --config fast.json --config.optim.b1=0.5 --config.train.extend=(8,) --overwrite"
     more = "--config.checkpoint.every_seconds=0 --config.recipe.force --config.seed 3"
-    assert drive._repeated("train", f"{argv} {more}".split()) == (
+    assert drive._command("train", f"{argv} {more}".split()) == (
         "python -m experiments.train --config fast.json --config.optim.b1=0.5 --config.seed 3"
     )
     assert go("w") == 0

@@ -111,9 +111,7 @@ def execute(
     model = assembly.of_config(config, task.spec).model
     jax.eval_shape(model.init, jax.random.key(0))
     start = loading.start_of(config, model)
-    context = make_context(config, task, objective)._replace(
-        command=_command(what, argv), repeated=_repeated(what, argv)
-    )
+    context = make_context(config, task, objective)._replace(command=_command(what, argv))
     spent = budgeting.spent(context, stages, workdir, overwrite=overwrite)
     context = budgeting.with_budget(context, spent.budget)
     opener = _opener(config)
@@ -304,18 +302,16 @@ def make_context(config: Mapping[str, Any], task: Task, objective: Objective) ->
 
 
 def _command(what: str, argv: Sequence[str]) -> str:
-    """The command with its config, as a person would type it again."""
+    """The command with its config and all settings that a workdir is held to, as a person would
+    type it again."""
+    words = ["python", "-m", f"experiments.{what}"]
     for place, word in enumerate(argv):
         flag, _, path = word.lstrip("-").partition("=")
         if word.startswith("-") and flag == "config":
             path = path or (argv[place + 1] if place + 1 < len(argv) else "")
-            return f"python -m experiments.{what} --config {shlex.quote(path)}"
-    return f"python -m experiments.{what}"
-
-
-def _repeated(what: str, argv: Sequence[str]) -> str:
-    """The command with its config and all settings that a workdir is held to."""
-    return " ".join([_command(what, argv), *map(shlex.quote, answers.settings(argv, HELD))])
+            words += ["--config", path]
+            break
+    return shlex.join([*words, *answers.settings(argv, HELD)])
 
 
 def _is_complete(place: Workdir) -> bool:

@@ -40,11 +40,12 @@ class Models:
 
     def scores(self, request: Scores, split: Split) -> np.ndarray:
         """The metric that decides, of every trained model on every example: (trials, examples), or
-        (trials, 1) on all of them, where one by itself has no such value."""
+        (trials, 1) on all of them, where one by itself has no such value. In float64: what is made
+        of squares of errors in a large unit overflows float32."""
         permuted = request.permuted
         found = [self._over(split, result, _scores, permuted) for result in request.results]
         if np.isfinite(found).any() or not len(split.targets):
-            return np.stack(found)
+            return np.stack(found).astype(float)
 
         def whole(outputs: np.ndarray) -> list[float]:
             told = evaluate.metrics_of(self.objective, outputs, split.targets)

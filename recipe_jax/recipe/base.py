@@ -67,7 +67,7 @@ class Context(NamedTuple):
     """What a stage knows: the data, the completed config, and what the stages before it decided.
 
     recipe: with what the budget decides, which the config leaves out; command: what a person types
-    to run this config, repeated: with the settings of this run too; candidates: settings that the
+    to run this config with the settings of this run; candidates: settings that the
     search found good, the best first; ran: every training run of the stages before; defaults: the
     config as it would be with nothing said but which plug-ins.
     """
@@ -83,7 +83,6 @@ class Context(NamedTuple):
     command: str = "python -m experiments.run"
     candidates: Sequence[Mapping[str, Any]] = ()
     human: Human = Human()
-    repeated: str = "python -m experiments.run"
     budget: Budget = Budget("", {})
     ran: Sequence[Ran] = ()
     defaults: Mapping[str, Any] = types.MappingProxyType({})

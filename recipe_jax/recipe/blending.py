@@ -136,10 +136,10 @@ def _scores(objective: Objective, outputs: np.ndarray, split: Split) -> np.ndarr
     """Of every example by itself, more is better: of the metric that decides, or of the loss where
     one example has no such metric."""
     given, targets = jnp.asarray(outputs), jnp.asarray(split.targets)
-    found = objective.score.sign() * np.asarray(_scores_of(objective, given, targets))
+    found = objective.score.sign() * np.asarray(_scores_of(objective, given, targets), float)
     if np.isfinite(found).all():
         return found
-    return -np.asarray(objective.loss(given, targets))
+    return -np.asarray(objective.loss(given, targets), float)
 
 
 def _finding(

@@ -188,14 +188,11 @@ def finding(context: Context, decided: Decided, *, base: Change, **fields: Any) 
     count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     kept = len(decided.kept)
     told = f"{kept} kept" if kept else "no difference found that is worth a change"
-    # As many digits as the score has that they belong to.
-    places = 4 if abs(decided.score) < 10 else 1
-    gain, low, high = (f"{each:+.{places}f}" for each in top.gain)
     return Finding(
         status=Status.PASS,
         summary=f"{_several(len(verdicts), 'change')} beside {base.name}, {metric} "
         f"{decided.score:.4g}, over {count} seeds and all validation examples: {told}. The best, "
-        f"{top.change.name}, {'gains' if top.gain.mean >= 0 else 'brings'} {gain} [{low}, {high}].",
+        f"{top.change.name}, {'gains' if top.gain.mean >= 0 else 'brings'} {signed(top.gain, decided.score)}.",
         evidence={
             "names": [each.change.name for each in verdicts],
             "settings": [dict(each.change.settings) for each in verdicts],
@@ -212,6 +209,17 @@ def finding(context: Context, decided: Decided, *, base: Change, **fields: Any) 
         },
         **fields,
     )
+
+
+def signed(gain: Interval, score: float) -> str:
+    """A gain with the ends of its interval, in as many digits as the score has that they belong to.
+    """
+    if 0.01 <= abs(score) < 1e6 or not np.isfinite(score):
+        places = 1 if abs(score) >= 10 else 4
+        mean, low, high = (f"{each:+.{places}f}" for each in gain)
+    else:
+        mean, low, high = (f"{each:+.2e}" for each in gain)
+    return f"{mean} [{low}, {high}]"
 
 
 def _several(count: int, what: str) -> str:

@@ -216,7 +216,7 @@ def command(context: Context, step: Step) -> str:
     """What to paste: the run's own command with these settings, in a workdir of its own; or what
     makes this run go on."""
     if step.extend:
-        return f"{context.repeated} --extend={step.extend}"
+        return f"{context.command} --extend={step.extend}"
     words = [
         f"--config.{path}={value:g}" if isinstance(value, float) else f"--config.{path}={value}"
         for path, value in step.settings.items()
@@ -227,7 +227,8 @@ def command(context: Context, step: Step) -> str:
 def _workdir(context: Context, step: Step) -> str:
     """Where a command goes that is pasted as it is: the run's own place holds the run."""
     given = shlex.split(context.command)
-    config = pathlib.PurePath(given[-1].partition(":")[0]).stem if "--config" in given else "run"
+    path = given[given.index("--config") + 1] if "--config" in given else "run"
+    config = pathlib.PurePath(path.partition(":")[0]).stem
     name = re.sub(r"[^a-z0-9]+", "-", f"{config} {step.name}".lower()).strip("-")
     return f"runs/{name[:LONGEST].rstrip('-')}"
 

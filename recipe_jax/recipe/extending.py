@@ -99,7 +99,7 @@ def outlook(context: Context, results: Sequence[Result]) -> Finding:
     else:
         more = "To" if better else "More training is not shown to pay; to"
         way = (
-            f"{more} train on from the last state: {context.repeated} "
+            f"{more} train on from the last state: {context.command} "
             f"--extend={2 * epochs(context)}, with the --workdir of this run."
         )
     return Finding(

@@ -65,10 +65,13 @@ def measured(
 
 def importance(context: Context, inputs: Sequence[Inputs], scores: np.ndarray) -> Finding:
     """scores: (models, 1 + inputs, examples), the first of them with nothing permuted. What each
-    input brings is the score that goes where it is taken from another example (Breiman 2001)."""
+    input brings is the score that goes where it is taken from another example (Breiman 2001). The
+    level is shared out among the inputs (Bonferroni)."""
     scores = context.objective.score.sign() * scores
+    level = 1 - deciding.LEVEL / len(inputs)
     brought = [
-        deciding.crossed_interval(scores[:, 0] - scores[:, 1 + i]) for i in range(len(inputs))
+        deciding.crossed_interval(scores[:, 0] - scores[:, 1 + i], level)
+        for i in range(len(inputs))
     ]
     order = sorted(range(len(inputs)), key=lambda i: -brought[i].mean)
     useful = [i for i in order if brought[i].low > 0]

@@ -24,6 +24,13 @@ class Claim(NamedTuple):
     test: Callable[[Context, Mapping[str, Any]], bool | None] | None = None
 
 
+def _beats_a_constant(context: Context, evidence: Mapping[str, Any]) -> bool | None:
+    """The network is the first of the scores, the best constant the second."""
+    network, constant = np.asarray(evidence["scores"][:2], float)
+    sign = context.objective.score.sign()
+    return bool(sign * network > sign * constant) if np.isfinite(network) else False
+
+
 def _capacity_helps(context: Context, evidence: Mapping[str, Any]) -> bool | None:
     """The mean training loss of the largest model against that of the smallest."""
     losses = np.asarray(evidence["train_loss"], float).mean(1)
@@ -79,7 +86,7 @@ CLAIMS = (
     Claim("skeleton", "The loss starts where theory says", ("loss_at_init",)),
     Claim("skeleton", "a few examples can be learnt by heart", ("overfit_one_batch",)),
     Claim("skeleton", "inputs matter", ("input_independent",)),
-    Claim("skeleton", "the network beats a constant", ("baselines",)),
+    Claim("skeleton", "the network beats a constant", ("baselines",), _beats_a_constant),
     Claim("overfit", "Some rate between 1e-7 and 1 trains well", ("range_test",)),
     Claim("overfit", "more capacity lowers the training loss", ("model_ladder",), _capacity_helps),
     Claim("regularise", "Dropout or weight decay helps", ("regularisers",), _one_is_kept),

@@ -46,7 +46,7 @@ def measured(context: Context) -> Generator[Any, Any, Finding]:
     gain, metric = verdict.gain, context.objective.score.metric
     told = (
         f"{change.name}, beside {stands.name} with {metric} {decided.score:.4g}: "
-        f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] over {len(verdict.by_seed)} seeds"
+        f"{deciding.signed(gain, decided.score)} over {len(verdict.by_seed)} seeds"
     )
     if not verdict.kept:
         told += (
