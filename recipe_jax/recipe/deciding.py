@@ -192,7 +192,8 @@ def finding(context: Context, decided: Decided, *, base: Change, **fields: Any) 
         status=Status.PASS,
         summary=f"{_several(len(verdicts), 'change')} beside {base.name}, {metric} "
         f"{decided.score:.4g}, over {count} seeds and all validation examples: {told}. The best, "
-        f"{top.change.name}, {'gains' if top.gain.mean >= 0 else 'brings'} {signed(top.gain, decided.score)}.",
+        f"{top.change.name}, {'gains' if top.gain.mean >= 0 else 'brings'} "
+        f"{signed(top.gain, decided.score)}.",
         evidence={
             "names": [each.change.name for each in verdicts],
             "settings": [dict(each.change.settings) for each in verdicts],
