@@ -87,6 +87,17 @@ def test_lowest_and_upper_end_by_hand():
     assert _curves.upper_end(np.array([0.5])) == np.inf
 
 
+def test_a_target_of_which_few_values_make_the_error_is_told():
+    heavy = np.exp(3.0 * draws(0).normal(size=(400, 1)))
+    said_of = [
+        data_audit.target_balance(table(values, draws(1).normal(size=(400, 2))))
+        for values in (heavy, draws(0).normal(size=(400, 1)), -heavy)
+    ]
+    assert "make" in said_of[0].summary and "logarithm" in said_of[0].remedy
+    assert "make" not in said_of[1].summary and not said_of[1].remedy
+    assert "make" in said_of[2].summary and not said_of[2].remedy
+
+
 # --- Loss at the start -----------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from recipe_jax.app import console, drive
 from recipe_jax.app.signals import Signals
 from recipe_jax.models import mlp
 from recipe_jax.recipe import deciding
+from recipe_jax.recipe.base import Interval
 from recipe_jax.recipe.deciding import Change
 from recipe_jax.resolve import NonNegative
 from recipe_jax.types import Decision, Trials
@@ -127,6 +128,10 @@ def test_a_real_effect_is_kept_and_the_best_strength_comes_first():
 
 
 def test_a_gain_has_the_digits_of_its_score():
+    told = deciding.signed
+    assert told(Interval(0.0213, -0.001, 0.0436), 0.95) == "+0.0213 [-0.0010, +0.0436]"
+    assert told(Interval(3e-8, -1e-8, 7e-8), 4e-6) == "+3.00e-08 [-1.00e-08, +7.00e-08]"
+    assert told(Interval(5e17, -1e18, 2e18), 1e19) == "+5.00e+17 [-1.00e+18, +2.00e+18]"
     small = decided(noisy([0.5]), changes=1).finding.summary
     assert re.search(r"The best, change 0, gains \+0\.\d{4} \[", small)
     large = decided(noisy([-300.0], of_both=1.0, level=2500.0), changes=1).finding.summary

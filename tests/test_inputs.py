@@ -13,7 +13,8 @@ from recipe_jax import config as configs
 from recipe_jax.app.using import Models
 from recipe_jax.data import base as data_base
 from recipe_jax.data import table
-from recipe_jax.recipe import ablation, fewer_inputs, first_layer
+from recipe_jax.objectives import regression
+from recipe_jax.recipe import ablation, deciding, fewer_inputs, first_layer
 from recipe_jax.recipe.first_layer import Layer
 from recipe_jax.types import Scores, Spec, Status, Trial, UserError
 
@@ -78,6 +79,46 @@ def test_importance_by_hand():
         context_of("regression"), [fewer_inputs.Inputs("a", (0,))], np.array([[[1.0], [3.0]]] * 2)
     )
     assert errors.evidence["difference"] == [2.0]
+
+
+def test_of_many_inputs_that_bring_nothing_hardly_one_is_said_to_bring_something():
+    """Of 300 intervals at 95 % seven would lie above zero by chance."""
+    draws = np.random.default_rng(0)
+    base = draws.normal(size=(4, 1, 40))
+    scores = np.concatenate([base, base + 0.1 * draws.normal(size=(4, 300, 40))], axis=1)
+    inputs = [fewer_inputs.Inputs(str(i), (i,)) for i in range(300)]
+    assert "0 of 300" in fewer_inputs.importance(context_of(), inputs, scores).summary
+    scores[:, 1] -= 1.0
+    assert "1 of 300" in fewer_inputs.importance(context_of(), inputs, scores).summary
+
+
+def test_scores_in_a_large_unit_have_an_interval():
+    """Squares of errors of 1e10 are finite in float32, and their squares are not."""
+    context = context_of("regression", model={"name": "linear"})
+    scale = 1e10
+    task = dataclasses.replace(
+        context.task, spec=dataclasses.replace(context.task.spec, target_scale=(scale,))
+    )
+    objective = regression.build(task.spec)
+    models = Models(task, context.config, objective)
+    draws = np.random.default_rng(0)
+    results = [
+        result_of(Trial())._replace(
+            weights=(
+                {
+                    "kernel": draws.normal(size=(4, 1)).astype(np.float32),
+                    "bias": np.zeros(1, np.float32),
+                },
+                {},
+            )
+        )
+        for _ in range(3)
+    ]
+    asked = Scores(label="", results=results, split="validation")
+    found = models.scores(asked, task.validation)
+    assert 1e18 < found.max() < 1e24
+    gain = deciding.crossed_interval(found - found[::-1] * 0.9)
+    assert np.isfinite(gain).all() and gain.low < gain.mean < gain.high
 
 
 def test_what_is_left_out():

@@ -59,6 +59,7 @@ ENSEMBLES = {"names": ["one model", "8 seeds"], "low": [-0.04, 0.0], "high": [-0
 # The standard error of the test score is 0.01, that of validation as much: 0.0277 may lie between.
 TEST = {"value": 0.9, "low": 0.8804, "high": 0.9196, "validation": 0.92, "count": 40}
 TOLD = {
+    "baselines": {"names": ["network", "majority", "linear"], "scores": [0.9, 0.5, 0.8]},
     "model_ladder": LADDER,
     "regularisers": KEPT,
     "search": SEARCH,
@@ -91,6 +92,10 @@ def test_all_expectations_of_a_run_as_expected_held():
 @pytest.mark.parametrize(
     ("changed", "says", "verdict"),
     [
+        # A linear model that does better is no constant.
+        ({"baselines": {"scores": [0.7, 0.5, 0.8]}}, "the network beats", HELD),
+        ({"baselines": {"scores": [0.5, 0.5, 0.4]}}, "the network beats", FAILED),
+        ({"baselines": {"scores": [None, 0.5, 0.4]}}, "the network beats", FAILED),
         ({"model_ladder": {"train_loss": [[0.1], [0.2]]}}, "more capacity", FAILED),
         ({"model_ladder": {"train_loss": [[0.1], [np.nan]]}}, "more capacity", OPEN),
         # An interval that still holds a useful gain decides nothing; noise is not asked about.
@@ -114,13 +119,17 @@ def test_an_expectation_is_judged_by_what_was_measured(changed, says, verdict):
 
 
 def test_a_check_that_does_not_pass_breaks_its_expectation_and_one_not_asked_leaves_it_open():
-    status = {"baselines": Status.WARN, "range_test": Status.FAIL, "near_copies": Status.SKIP}
+    status = {
+        "overfit_one_batch": Status.WARN,
+        "range_test": Status.FAIL,
+        "near_copies": Status.SKIP,
+    }
     found, asked = verdicts(status=status | {"loss_at_init": Status.SKIP})
-    assert found["the network beats a constant"] == FAILED
+    assert found["a few examples can be learnt by heart"] == FAILED
     assert found["Some rate between 1e-7 and 1 trains well"] == FAILED
     assert found["no leak between the splits"] == HELD
     assert found["The loss starts where theory says"] == OPEN
-    assert "not: the network beats a constant" in asked.summary
+    assert "not: a few examples can be learnt by heart" in asked.summary
     nothing = retrospect.expectations(context_of())
     assert set(nothing.evidence["verdicts"]) == {OPEN}
 

@@ -46,10 +46,8 @@ TEST = finding(
 LADDER = finding("model_ladder", chosen=0, validation_score=[[0.7, 0.71], [0.8, 0.82]])
 
 
-def judged(*found, **sections):
-    context = context_of(**sections)._replace(
-        findings=found, command="python -m experiments.run --config 'my digits.py'"
-    )
+def judged(*found, command="python -m experiments.run --config 'my digits.py'", **sections):
+    context = context_of(**sections)._replace(findings=found, command=command)
     stage, asked = diagnose.run(context), []
     with pytest.raises(StopIteration) as end:
         while True:
@@ -117,6 +115,35 @@ def test_the_constant_that_is_beaten_is_that_of_the_validation_split():
     found, _ = judged(curves(0.96, 0.95, RESTED), TEST, finding("baselines", **scores))
     assert found.evidence["constant"] == 0.6
     assert judged(curves(0.96, 0.95, RESTED), TEST)[0].evidence["constant"] == 0.5
+
+
+def test_a_simple_model_that_does_better_is_no_healthy_end_and_is_tried_next():
+    behind = TEST.evidence | {"behind": ["linear"]}
+    scores = {"names": ["network", "majority", "linear"], "scores": [0.95, 0.6, 0.99]}
+    found, _ = judged(
+        curves(0.96, 0.95, RESTED),
+        finding("test_score", **behind),
+        finding("baselines", **scores),
+        command="python -m experiments.run --config t.py --config.data.path=a.csv "
+        "--config.model.width 64 --config.model.depth=3 --config.seed 3",
+    )
+    assert found.evidence["verdict"] == "over-fitting" and "linear does better" in found.summary
+    (step,) = (each for each in found.evidence["next"] if each["name"] == "a linear model")
+    assert step["gain"] == pytest.approx(0.04, rel=0.01)
+    assert step["command"] == (
+        "python -m experiments.run --config t.py --config.data.path=a.csv --config.seed 3 "
+        "--config.model.name=linear --workdir=runs/t-a-linear-model"
+    )
+    assert judged(curves(0.96, 0.95, RESTED), TEST)[0].evidence["verdict"] == "healthy"
+
+
+def test_a_wide_interval_does_not_unlearn_what_was_learnt():
+    """Where a few examples make most of the score, its interval reaches beyond the constant."""
+    wide = finding("test_score", **(TEST.evidence | {"low": 0.1, "high": 1.0}))
+    verdicts = [
+        judged(curves(held, held, RESTED), wide)[0].evidence["verdict"] for held in (0.8, 0.6)
+    ]
+    assert verdicts == ["healthy", "not learning"]
 
 
 def test_the_augmentation_to_try_is_one_that_keeps_labels():

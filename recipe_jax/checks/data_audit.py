@@ -164,12 +164,18 @@ def _target_distribution(task: Task) -> Finding:
     train = task.train.targets * scale + mean
     validation = task.validation.targets * scale + mean
     edges = np.histogram_bin_edges(np.concatenate([train, validation])[:, 0], bins=24)
+    tail, share = _tail(train[:, 0])
+    heavy = f"; {tail} of its examples make {share:.0%} of the squares that the error is counted in"
     return Finding(
         check="target_distribution",
         row="DATA1 DATA3",
         status=Status.PASS,
         summary=f"{task.target_names[0]}: mean {mean[0]:.4g}, standard deviation {scale[0]:.4g}, "
-        f"from {train[:, 0].min():.4g} to {train[:, 0].max():.4g} in training.",
+        f"from {train[:, 0].min():.4g} to {train[:, 0].max():.4g} in training"
+        f"{heavy if tail else ''}.",
+        remedy="To be tried: the logarithm of the target in its place, in the data."
+        if tail and train[:, 0].min() >= 0
+        else "",
         evidence={
             "edges": edges,
             "train": np.histogram(train[:, 0], edges)[0],
@@ -177,6 +183,15 @@ def _target_distribution(task: Task) -> Finding:
             "unit": task.target_names[0],
         },
     )
+
+
+def _tail(values: np.ndarray) -> tuple[int, float]:
+    """(how many values lie farthest from the mean, the share of all squared deviations that they
+    make) where a hundredth of them makes more than half of it; else (0, 0.0)."""
+    squares = np.sort(np.square(values - values.mean()))
+    few = max(1, len(values) // 100)
+    share = float(squares[-few:].sum() / max(squares.sum(), np.finfo(float).tiny))
+    return (few, share) if len(values) >= 100 and share > 0.5 else (0, 0.0)
 
 
 def picture(task: Task, split: Split, chosen: np.ndarray) -> dict[str, Any]:

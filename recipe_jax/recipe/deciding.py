@@ -213,7 +213,7 @@ def finding(context: Context, decided: Decided, *, base: Change, **fields: Any) 
 
 
 def signed(gain: Interval, score: float) -> str:
-    """A gain with the ends of its interval, in as many digits as the score has that they belong to."""
+    """A gain with the ends of its interval, in the digits of the score that they belong to."""
     if 0.01 <= abs(score) < 1e6 or not np.isfinite(score):
         places = 1 if abs(score) >= 10 else 4
         mean, low, high = (f"{each:+.{places}f}" for each in gain)

@@ -3,7 +3,7 @@
 import pathlib
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +33,11 @@ REMEDIES = {
     "over-fitting": "More data, augmentation, a regulariser, a smaller model.",
     "healthy": "What is left is worth little: more data, or another kind of model.",
 }
+
+LEARNT = 0.5
+"""Of what the best constant leaves: who takes that off has learnt, however wide the interval of the
+score, as where a few examples make most of it."""
+LINEAR = "linear"
 
 
 class Step(NamedTuple):
@@ -134,8 +139,9 @@ def judged(context: Context, found: Mapping[str, Any]) -> tuple[str, str, dict[s
     told = f"training {train:.4g}, validation {held:.4g}, a constant {constant:.4g}"
     gap, missing = skills[0] - skills[1], 1.0 - skills[0]
     diverged = not np.isfinite(np.asarray(curves["validation_loss"], float)[:, 1:]).any(1).all()
-    if skills[1] <= 2 * noise:
-        return "not learning", f"{told}: no better than that constant.", evidence
+    if skills[1] <= min(2 * noise, LEARNT):
+        how = "no better" if skills[1] <= 0 else "not surely better"
+        return "not learning", f"{told}: {how} than that constant.", evidence
     if diverged or swings > 0.5:
         return "rate too high", f"{told}; the loss jumps or diverges.", evidence
     if late > FALLING:
@@ -146,6 +152,12 @@ def judged(context: Context, found: Mapping[str, Any]) -> tuple[str, str, dict[s
         )
     if gap > 2 * noise and gap > 0.25 * max(missing, noise):
         return "over-fitting", f"{told}: what is learnt by heart does not carry over.", evidence
+    if test.get("behind"):
+        better = " and ".join(test["behind"])
+        why = (
+            f"{told}; on test {better} does better: what is learnt beyond that does not carry over."
+        )
+        return "over-fitting", why, evidence
     if missing > 0.05 and _larger_helps(context, found):
         return "under-fitting", f"{told}: a larger model did better on both.", evidence
     return "healthy", f"{told}; nothing holds the score back that was looked for.", evidence
@@ -177,6 +189,11 @@ def candidates(context: Context, found: Mapping[str, Any], verdict: str) -> Iter
         gain = float(scores[-1] - scores[ladder["chosen"]])
         width = 2 * int(context.setting("model.width"))
         yield Step("twice the units", gain, {"model.width": width}, measured=False)
+    simple = found.get("baselines")
+    if simple and LINEAR in simple["names"] and context.setting("model.name") != LINEAR:
+        held = sign * np.asarray(curves["validation_score"], float)[_best_looks(context, curves)]
+        gain = sign * float(simple["scores"][simple["names"].index(LINEAR)]) - float(held.mean())
+        yield Step("a linear model", gain, {"model.name": LINEAR}, measured=False)
     curve = found.get("learning_curve")
     fraction = context.config["data"].get("fraction", 1.0)
     if curve and curve.get("gain") and fraction < 1.0:
@@ -221,7 +238,22 @@ def command(context: Context, step: Step) -> str:
         f"--config.{path}={value:g}" if isinstance(value, float) else f"--config.{path}={value}"
         for path, value in step.settings.items()
     ]
-    return " ".join([context.command, *words, f"--workdir={_workdir(context, step)}"])
+    given = shlex.split(context.command)
+    if "model.name" in step.settings:  # another model has other settings
+        given = _without(given, "--config.model.")
+    return " ".join([shlex.join(given), *words, f"--workdir={_workdir(context, step)}"])
+
+
+def _without(words: Sequence[str], front: str) -> list[str]:
+    """A command line without the settings that begin so, in one word each or in two."""
+    kept: list[str] = []
+    skipped = False
+    for word in words:
+        value = skipped and not word.startswith("-")
+        skipped = word.startswith(front) and "=" not in word
+        if not (value or word.startswith(front)):
+            kept.append(word)
+    return kept
 
 
 def _workdir(context: Context, step: Step) -> str:

@@ -161,6 +161,7 @@ def test_score(
             "high": interval.high,
             "validation": validation,
             "count": count,
+            "behind": behind,
             "all": found,
             "members": alone,
             "baselines": {"names": list(simple), "scores": list(simple.values())},
