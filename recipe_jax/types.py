@@ -295,7 +295,8 @@ class Task:
     notes are findings made while reading, such as imputed cells; fingerprint is the SHA-256 of
     examples and splits, held_fingerprint of what is held out of training alone, as it was read;
     available: how many examples were read, before classes, a sample or a fraction were chosen
-    (0: not known).
+    (0: not known); split: what chose those held out, the "hash" of their content, the hash of the
+    "group" that they belong to, or their "order", and split_by, by what that is known.
     """
 
     name: str
@@ -312,6 +313,8 @@ class Task:
     notes: tuple["Finding", ...] = ()
     held_fingerprint: str = ""
     available: int = 0
+    split: str = "hash"
+    split_by: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

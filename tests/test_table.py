@@ -1,12 +1,15 @@
 """Tables from text files: what is read, how it is encoded, and every way a file can be wrong."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from recipe_jax.data import base, table
+from recipe_jax.checks import drift, splits
+from recipe_jax.data import _split, base, table
+from recipe_jax.probes.examples import Examples
 from recipe_jax.types import Status, UserError
 
 
@@ -270,3 +273,114 @@ def test_missing_files_are_named(tmp_path, monkeypatch, path, sentence):
 def test_rows_with_one_empty_cell_in_a_single_column_are_blank_lines(tmp_path):
     with pytest.raises(UserError, match="no column is left"):
         table.build(path=write(tmp_path, "label\nyes\n\nno\n"), target="label")
+
+
+# --- Who is held out ---------------------------------------------------------------------------
+
+
+def people(each=5, count=30):
+    """So many rows of each of `count` persons, dated in the order of the file."""
+    n = each * count
+    return rows(
+        n,
+        person=[f"p{i % count}" for i in range(n)],
+        when=[f"2024-{1 + i // 28:02d}-{1 + i % 28:02d}" for i in range(n)],
+    )
+
+
+def held(task):
+    """The lines of the file by split; those of the test split are what is left."""
+    train, validation = set(task.train.ids.tolist()), set(task.validation.ids.tolist())
+    return train, validation
+
+
+def test_all_rows_of_a_group_stay_in_one_split_and_it_is_no_input(tmp_path):
+    path = write(tmp_path, people())
+    given = {"path": path, "target": "label", "drop": ("when",), "group": "person"}
+    task = base.prepare(table.build(**given))
+    train, validation = held(task)
+    test = set(range(2, 152)) - train - validation
+    persons = [{(line - 2) % 30 for line in lines} for lines in (train, validation, test)]
+    assert all(persons) and sum(map(len, persons)) == 30
+    assert not any("person" in name for name in task.feature_names)
+    assert len(test) == task.test.num_examples == 30
+    assert (task.split, task.split_by) == ("group", "person")
+    # Rows of one stand beside each other, so that a fold or a sample takes whole groups.
+    order = (task.train.ids - 2) % 30
+    assert (np.diff(order) != 0).sum() == len(persons[0]) - 1
+    again = base.prepare(table.build(**given), split_seed=1)
+    assert held(again) != (train, validation)
+    assert held(base.prepare(table.build(**(given | {"group": "", "drop": ("when", "person")}))))[
+        0
+    ] != (train)
+    (found,) = (each for each in splits.look(Examples(task)) if each.row == "DATA11")
+    assert "hash of their 'person', all of one together" in found.summary
+
+
+@pytest.mark.parametrize("column", ["when", "number"])
+def test_the_last_rows_by_a_column_are_held_out(tmp_path, column):
+    text = people() if column == "when" else rows(150, number=[f"{i / 3:.2f}" for i in range(150)])
+    drop = ("person",) if column == "when" else ()
+    head, *lines = text.splitlines()
+    lines = [lines[i] for i in np.random.default_rng(0).permutation(150)]
+    path = write(tmp_path, "\n".join([head, *lines]) + "\n")
+    source = table.build(path=path, target="label", drop=drop, order=column)
+    task = base.prepare(source, validation=0.2, test=0.1)
+    place = {line: text.splitlines().index(row) for line, row in enumerate(lines, 2)}
+    train, validation = ({place[line] for line in lines} for lines in held(task))
+    assert train == set(range(1, 106)) and validation == set(range(106, 136))
+    assert task.test.num_examples == 15 and (task.split, task.split_by) == ("order", column)
+    (found,) = (each for each in splits.look(Examples(task)) if each.row == "DATA11")
+    assert f"are the last by {column!r}" in found.summary
+
+
+def test_rows_of_one_date_stay_together():
+    parts = _split.cut_in_order(
+        np.array([1.0, 2, 2, 2, 3, 3, 4, 5, 5, 5]), validation=0.2, test=0.2
+    )
+    # The cut for two of ten falls among three of one date: all of them are held out.
+    np.testing.assert_array_equal(parts, [0, 0, 0, 0, 0, 0, 1, 2, 2, 2])
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"group": "nope"}, "data.group: "),
+        ({"order": "nope"}, "data.order: "),
+        ({"group": "label"}, "data.group is the target 'label'; name another column"),
+        ({"group": "person", "order": "when"}, "set one of them to ''"),
+        ({"order": "person"}, "line 2 holds 'p0' in column 'person'"),
+        ({"order": "age"}, "line 5 has nothing in column 'age'"),
+        ({"group": "colour"}, "line 7 has nothing in column 'colour'"),
+        ({}, "keep the rows of each in one split with data.group='person', or leave it out"),
+        ({"drop": ("person",)}, "hold out the last rows by it with data.order='when', or leave"),
+    ],
+)
+def test_a_column_that_cannot_say_who_is_held_out_is_refused(tmp_path, options, sentence):
+    path = write(tmp_path, people(each=3, count=60) if "order" not in options else people())
+    with pytest.raises(UserError) as refused:
+        table.build(path=path, target="label", **options)
+    assert sentence in str(refused.value)
+
+
+def test_one_group_is_too_few(tmp_path):
+    path = write(tmp_path, rows(person=["a"] * 60))
+    with pytest.raises(UserError, match="because examples of one 'person' stay together"):
+        base.prepare(table.build(path=path, target="label", group="person"))
+
+
+def test_between_groups_no_chance_is_known(tmp_path):
+    """Rows that are all alike within a person differ between any two splits."""
+    draws = np.random.default_rng(0)
+    own = np.repeat(draws.normal(size=(12, 3)), 40, axis=0) + 0.01 * draws.normal(size=(480, 3))
+    cells = {name: [f"{x:.6f}" for x in own[:, i]] for i, name in enumerate("abc")}
+    cells |= {"person": [f"p{i // 40}" for i in range(480)]}
+    cells |= {"label": ["yes" if i % 2 else "no" for i in range(480)]}
+    path = write(tmp_path, text_of(cells))
+    task = base.prepare(table.build(path=path, target="label", group="person"))
+    (found,) = drift.look(Examples(task))
+    assert found.status is Status.PASS and "groups of 'person'" in found.summary
+    (found,) = drift.look(Examples(dataclasses.replace(task, split="hash")))
+    assert found.status is Status.WARN
+    (found,) = drift.look(Examples(dataclasses.replace(task, split="order", split_by="when")))
+    assert found.status is Status.WARN and "change along 'when'" in found.remedy

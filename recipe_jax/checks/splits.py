@@ -56,15 +56,24 @@ def fixed(task: Task) -> Finding:
         row="DATA11",
         status=Status.PASS,
         summary=f"What is held out has the name {named[:12]}: its {len(task.validation.targets)} "
-        f"validation and {task.test.num_examples} test examples were chosen by the hash of their "
-        "content, whatever the order of the file and the seed of the training; runs with this name "
-        "are compared on the same examples.",
+        f"validation and {task.test.num_examples} test examples {_chosen(task)}, whatever the "
+        "order of the file and the seed of the training; runs with this name are compared on the "
+        "same examples.",
         evidence={
             "held": named,
             "data": task.fingerprint,
             "first": [str(name) for name in task.validation.ids[:12]],
         },
     )
+
+
+def _chosen(task: Task) -> str:
+    """How those held out were chosen."""
+    return {
+        "hash": "were chosen by the hash of their content",
+        "group": f"were chosen by the hash of their {task.split_by!r}, all of one together",
+        "order": f"are the last by {task.split_by!r}",
+    }[task.split]
 
 
 def _strata(task: Task) -> tuple[list[str], np.ndarray]:

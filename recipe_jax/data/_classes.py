@@ -47,9 +47,9 @@ def check_size(targets: np.ndarray, class_names: tuple[str, ...]) -> None:
         )
 
 
-def check_split(split: str, targets: np.ndarray, class_names: tuple[str, ...]) -> None:
-    """Refuses a split that has no example, or none of some class."""
-    problem = f"in the {split} split, because equal inputs stay together; "
+def check_split(split: str, targets: np.ndarray, class_names: tuple[str, ...], why: str) -> None:
+    """Refuses a split that has no example, or none of some class; why: how that may be."""
+    problem = f"in the {split} split, {why}; "
     if not class_names:
         if not len(targets):
             raise UserError(f"No example is {problem}add distinct examples.")

@@ -57,6 +57,15 @@ def as_numbers(cells: Sequence[Any] | np.ndarray) -> tuple[np.ndarray, np.ndarra
     return np.array([math.nan if x is None else x for x in numbers], np.float64), text
 
 
+def as_dates(cells: Sequence[Any] | np.ndarray) -> np.ndarray | None:
+    """Dates and times of ISO 8601 as nanoseconds since 1970, float64; None where a cell is none."""
+    try:
+        dates = pd.to_datetime(pd.Series(list(cells)), format="ISO8601", utc=True)
+    except (ValueError, TypeError):
+        return None
+    return dates.dt.tz_localize(None).to_numpy("datetime64[ns]").astype(np.float64)
+
+
 def as_levels(cells: Sequence[Any] | np.ndarray) -> np.ndarray:
     """The cells as text without surrounding space, None where missing."""
     return np.array(

@@ -78,6 +78,19 @@ def cut(strata: np.ndarray, *, validation: float, test: float) -> np.ndarray:
     return parts
 
 
+def cut_in_order(order: np.ndarray, *, validation: float, test: float) -> np.ndarray:
+    """TRAIN, VALIDATION or TEST for each example: the last round(test * n) by `order` are TEST, the
+    round(validation * n) before them VALIDATION; examples of one place stay together, in the later
+    part."""
+    count, ordered = len(order), np.sort(order)
+    num_test = max(1, round(test * count))
+    num_validation = max(1, round(validation * count))
+    parts = np.full(count, TRAIN)
+    parts[order >= ordered[max(0, count - num_test - num_validation)]] = VALIDATION
+    parts[order >= ordered[max(0, count - num_test)]] = TEST
+    return parts
+
+
 def by_value(strata: np.ndarray) -> list[np.ndarray]:
     """Positions of each value, ascending."""
     order = np.argsort(strata, kind="stable")

@@ -51,7 +51,9 @@ class Source:
     """A dataset as read, before anything is fitted.
 
     targets: (n,) int32 class numbers or (n, k) float64 in their own units; ids: what a person can
-    find an example by; fit: (training raw, normalize=) -> Encoder; findings: made while reading.
+    find an example by; fit: (training raw, normalize=) -> Encoder; findings: made while reading;
+    together: (n,) text, examples with the same one stay in one split; order: (n,) float64, the last
+    examples by it are held out; split_by: the name of what `together` or `order` holds.
     """
 
     name: str
@@ -64,11 +66,19 @@ class Source:
     class_names: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ("target",)
     findings: tuple[Finding, ...] = ()
+    together: np.ndarray | None = None
+    order: np.ndarray | None = None
+    split_by: str = ""
 
     def take(self, index: np.ndarray) -> "Source":
         """The examples at `index`, in that order."""
         return dataclasses.replace(
-            self, raw=_take(self.raw, index), targets=self.targets[index], ids=self.ids[index]
+            self,
+            raw=_take(self.raw, index),
+            targets=self.targets[index],
+            ids=self.ids[index],
+            together=None if self.together is None else self.together[index],
+            order=None if self.order is None else self.order[index],
         )
 
 
@@ -169,14 +179,23 @@ def prepare(
     _classes.check_size(source.targets, source.class_names)
 
     group = _groups(digests)
-    parts = _split.cut(_strata(source, group), validation=validation, test=test)[group]
+    if source.together is not None:
+        group = _groups(_split.digests({source.split_by: source.together}, split_seed))
+    if source.order is not None:
+        parts = _split.cut_in_order(source.order, validation=validation, test=test)
+    else:
+        parts = _split.cut(_strata(source, group), validation=validation, test=test)[group]
     placed = {}
     for name, part in _split.PARTS.items():
         inside = parts == part
-        _classes.check_split(name, source.targets[inside], source.class_names)
+        _classes.check_split(name, source.targets[inside], source.class_names, _why(source))
         placed[name] = [m[inside[m]] for m in _members(source, digests) if inside[m].any()]
     placed["training"] = _resize(placed["training"], fraction=fraction, balance=balance)
     index = {name: _split.interleave(members) for name, members in placed.items()}
+    if source.together is not None:
+        # Folds and samples of the training split are parts of it in a row: they take whole groups.
+        chosen = index["training"]
+        index["training"] = chosen[np.argsort(group[chosen], kind="stable")]
     task = _encode(source, digests, index=index, normalize=normalize)
     spec = task.spec
     if balance == "weights":
@@ -235,7 +254,21 @@ def _encode(
             normalize="",
         ),
         notes=source.findings,
+        split="group"
+        if source.together is not None
+        else "hash"
+        if source.order is None
+        else "order",
+        split_by=source.split_by,
     )
+
+
+def _why(source: Source) -> str:
+    """Why a split may lack what the data have."""
+    if source.order is not None:
+        return f"because the last by {source.split_by!r} are held out"
+    what = "equal inputs" if source.together is None else f"examples of one {source.split_by!r}"
+    return f"because {what} stay together"
 
 
 def _fingerprint(

@@ -23,19 +23,25 @@ def build(
     task: Annotated[str, OneOf(("auto", "classification", "regression"))] = "auto",
     impute: Annotated[str, OneOf(("median", "error"))] = "median",
     drop: tuple[str, ...] = (),
+    group: str = "",
+    order: str = "",
 ) -> base.Source:
     """path: .csv, .tsv, .parquet, or .txt with any usual delimiter; target: the column to predict;
     drop: columns to leave out. task "auto": text, bool or at most 20 distinct integers are classes,
     other numbers are quantities. impute: missing numbers become the training median and are marked
-    by an input of their own, or are refused; missing text is always a level of its own."""
+    by an input of their own, or are refused; missing text is always a level of its own. group: the
+    column, such as a person, of which all rows with one value stay in one split; order: the column,
+    of numbers or dates, by which the last rows are held out. Neither is an input."""
     file = _files.locate(path, key="data.path")
     table = _parquet.read(file, drop=drop) if _is_parquet(file) else _csv.read(file)
-    _check_names(file, list(table.columns), target=target, drop=drop)
+    _check_names(file, list(table.columns), target=target, drop=drop, group=group, order=order)
     targets = _read_target(file, table, name=target, task=task)
+    together = _read_group(file, table, name=group) if group else None
+    ordered = _read_order(file, table, name=order) if order else None
     raw = {
         name: _read_column(file, table, name=name)
         for name in table.columns
-        if name != target and name not in drop
+        if name not in (target, group, order, *drop)
     }
     if not raw:
         raise UserError(f"{file}: no column is left beside the target {target!r}; drop fewer.")
@@ -50,6 +56,9 @@ def build(
         class_names=targets.class_names,
         target_names=(target,),
         findings=_missing_cells(file, raw, impute=impute, table=table),
+        together=together,
+        order=ordered,
+        split_by=group or order,
     )
 
 
@@ -64,17 +73,31 @@ def _is_parquet(file: pathlib.Path) -> bool:
 
 
 def _check_names(
-    file: pathlib.Path, names: list[str], *, target: str, drop: tuple[str, ...]
+    file: pathlib.Path,
+    names: list[str],
+    *,
+    target: str,
+    drop: tuple[str, ...],
+    group: str,
+    order: str,
 ) -> None:
     if not target:
         raise UserError(f"data.target is empty; set it to a column of {file}: {', '.join(names)}.")
-    for key, name in (("target", target), *(("drop", name) for name in drop)):
+    splits = [(key, name) for key, name in (("group", group), ("order", order)) if name]
+    for key, name in (("target", target), *(("drop", name) for name in drop), *splits):
         if name not in names:
             raise UserError(
                 f"data.{key}: {file} has no column {name!r}{resolve.nearest(name, names)}"
             )
     if target in drop:
         raise UserError(f"data.drop leaves out the target {target!r}; take it from the list.")
+    if len(splits) > 1:
+        raise UserError(
+            "data.group and data.order both say who is held out; set one of them to ''."
+        )
+    for key, name in splits:
+        if name == target:
+            raise UserError(f"data.{key} is the target {target!r}; name another column.")
 
 
 def _read_target(file: pathlib.Path, table: Table, *, name: str, task: str) -> _targets.Targets:
@@ -94,6 +117,37 @@ def _read_target(file: pathlib.Path, table: Table, *, name: str, task: str) -> _
         return _targets.interpret(_columns.as_levels(cells).astype(str), task=task, name=name)
     _check_infinite(file, table, numbers, name=name)
     return _targets.interpret(numbers, task=task, name=name)
+
+
+def _read_group(file: pathlib.Path, table: Table, *, name: str) -> np.ndarray:
+    """Text, one for each row."""
+    levels = _columns.as_levels(table.columns[name])
+    _check_filled(file, table, np.array([level is None for level in levels]), name=name)
+    return levels
+
+
+def _read_order(file: pathlib.Path, table: Table, *, name: str) -> np.ndarray:
+    """Numbers as they are, dates as nanoseconds since 1970."""
+    cells = table.columns[name]
+    _check_filled(file, table, np.array([_columns.is_missing(c) for c in cells]), name=name)
+    numbers, text = _columns.as_numbers(cells)
+    if not len(text):
+        return numbers
+    dates = _columns.as_dates(cells)
+    if dates is None:
+        raise UserError(
+            f"{file} {table.place(text[0])} holds {cells[text[0]]!r} in column {name!r}, by which "
+            "data.order holds out the last rows: write numbers, or dates such as 2024-05-31."
+        )
+    return dates
+
+
+def _check_filled(file: pathlib.Path, table: Table, missing: np.ndarray, *, name: str) -> None:
+    if missing.any():
+        raise UserError(
+            f"{file} {table.place(missing.argmax())} has nothing in column {name!r}, which says "
+            "who is held out; fill it in, or remove that row."
+        )
 
 
 def _read_column(file: pathlib.Path, table: Table, *, name: str) -> np.ndarray:
@@ -116,9 +170,19 @@ def _read_column(file: pathlib.Path, table: Table, *, name: str) -> np.ndarray:
     if many:
         raise UserError(
             f"{file}: column {name!r} holds {distinct} different texts in {len(cells)} rows, as "
-            f"names or dates do; leave it out with data.drop=({name!r},)."
+            f"names or dates do; {_use(name, levels)}leave it out with data.drop=({name!r},)."
         )
     return levels
+
+
+def _use(name: str, levels: np.ndarray) -> str:
+    """What a column of dates, or of names that come again, is good for."""
+    present = [level for level in levels if level is not None]
+    if _columns.as_dates(present) is not None:
+        return f"hold out the last rows by it with data.order={name!r}, or "
+    if len(set(present)) <= len(levels) / 2:
+        return f"keep the rows of each in one split with data.group={name!r}, or "
+    return ""
 
 
 def _stray(file: pathlib.Path, table: Table, *, text: np.ndarray, name: str) -> UserError:
