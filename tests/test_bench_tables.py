@@ -48,6 +48,7 @@ def test_one_split_has_no_interval(capsys):
     assert "| ridge | 0.75 | 0.05 | +0.15 [" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_both_sides_have_the_same_rows():
     words = [f"--config={bench_tables.ROOT}/configs/diabetes.py", "--config.data.split_seed=3"]
     task = drive.load_task(configs.parse(["run", *words], lambda own: None).config)
