@@ -1,6 +1,7 @@
 """diagnose: all checks on one program, and the causes among what they find, best first."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from recipe_jax import writers
 from recipe_jax.checks import _asking
@@ -68,6 +69,15 @@ class Diagnosis:
             names = ", ".join(each.check for each in skipped if each.summary == reason)
             lines.append(f"SKIP {names}: {reason}")
         return "\n".join(lines)
+
+
+def with_data(found: Diagnosis, looks: Sequence[Finding]) -> Diagnosis:
+    """With what the examples themselves show: causes of their own are what no other cause tells."""
+    told = {each.fault for cause in found.causes for each in (cause.finding, *cause.explains)}
+    wrong = [each for each in looks if each.status in (Status.FAIL, Status.WARN)]
+    new = [Cause(each.fault, each) for each in wrong if each.fault in NAMES.keys() - told]
+    new.sort(key=lambda cause: cause.finding.status != Status.FAIL)
+    return Diagnosis((*found.findings, *looks), (*found.causes, *new))
 
 
 def diagnose(experiment: Program) -> Diagnosis:

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from recipe_jax import config as configs
-from recipe_jax.app import commands, doctor
-from recipe_jax.types import UserError
+from recipe_jax import diagnosis
+from recipe_jax.app import commands, doctor, drive
+from recipe_jax.diagnosis import Cause, Diagnosis
+from recipe_jax.types import Finding, Status, UserError
 
 ROOT = pathlib.Path(__file__).parent.parent
 MODULE = """
@@ -106,7 +108,8 @@ def test_help(capsys):
 
 def program(*overrides):
     argv = ["doctor", f"--config={ROOT}/configs/tiny.py", *overrides]
-    return doctor.of_config(configs.parse(argv, commands._doctor_flags).config)
+    config = configs.parse(argv, commands._doctor_flags).config
+    return doctor.of_config(config, drive.load_task(config))
 
 
 def test_a_config_becomes_the_program_that_it_trains():
@@ -151,6 +154,40 @@ def test_doctor_on_a_config_healthy_and_sabotaged(place, overrides, code, fault)
     assert told(argv) == code
     causes = json.loads((place / "page.json").read_text())["causes"]
     assert [cause["fault"] for cause in causes if cause["status"] == "fail"][:1] == [fault] * code
+
+
+def test_what_the_examples_show_is_told_too_and_once():
+    """A cause of its own where no other tells that fault, what fails first; and every answer is
+    kept."""
+
+    def found(check, fault, status):
+        return Finding(check=check, row="DATA1", fault=fault, status=status, summary=check)
+
+    shift = found("shift", "A13", Status.FAIL)
+    drift = found("drift", "A13", Status.WARN)
+    holes = found("imputed", "A7", Status.WARN)
+    twice = found("duplicates", "A4", Status.FAIL)
+    fine = found("samples", "", Status.PASS)
+    program = Diagnosis((shift,), (Cause("A13", shift),))
+    whole = diagnosis.with_data(program, [drift, holes, twice, fine])
+    assert [cause.fault for cause in whole.causes] == ["A13", "A4", "A7"]
+    assert whole.findings == (shift, drift, holes, twice, fine) and whole.status == "fail"
+    assert diagnosis.with_data(Diagnosis((), ()), [fine]).status == "pass"
+    assert diagnosis.with_data(Diagnosis((), ()), [holes]).status == "warn"
+
+
+def test_doctor_looks_at_the_examples_of_a_config(place):
+    """Cells that are missing are told, as the stage data tells them."""
+    draws = np.random.default_rng(0)
+    drawn = draws.normal(size=(150, 2))
+    rows = [f"{a:.3f},{b:.3f},{'yes' if a + b > 0 else 'no'}" for a, b in drawn]
+    rows[3] = ",0.5,yes"
+    pathlib.Path("own.csv").write_text("\n".join(["a,b,label", *rows]) + "\n")
+    words = ["--config.data.path=own.csv", "--config.data.target=label", "--out=page.html"]
+    assert told([f"--config={ROOT}/configs/table.py", *words]) == 0
+    read = json.loads((place / "page.json").read_text())
+    assert [cause["fault"] for cause in read["causes"]] == ["A7"] and read["status"] == "warn"
+    assert {"samples", "imputed", "oracle"} <= {each["check"] for each in read["findings"]}
 
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)

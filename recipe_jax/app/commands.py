@@ -72,18 +72,23 @@ def doctor(argv: Sequence[str]) -> int:
     from recipe_jax import config as configs
     from recipe_jax import diagnosis
     from recipe_jax.app import doctor as app_doctor
+    from recipe_jax.app import drive
+    from recipe_jax.recipe import data
 
     with _telling(argv) as (console, ending):
         if any(word.lstrip("-").startswith("program") for word in argv[1:]):
-            own = _parse(argv, _doctor_flags)
+            own, task = _parse(argv, _doctor_flags), None
             name, program = own.program, app_doctor.of_name(own.program or "")
             out = own.out or f"runs/{name.replace(':', '.')}.doctor.html"
         else:
             parsed = configs.parse(_dashes(argv), _doctor_flags)
-            name, program = parsed.path, app_doctor.of_config(parsed.config)
+            name, task = parsed.path, drive.load_task(parsed.config)
+            program = app_doctor.of_config(parsed.config, task)
             stem = pathlib.Path(parsed.path.partition(":")[0]).stem
             out = parsed.flags.out or f"runs/{stem}.doctor.html"
         found = diagnosis.diagnose(program)
+        if task is not None:
+            found = diagnosis.with_data(found, list(data.looked_at(task)))
         app_doctor.tell(console, name, found)
         page = app_doctor.write(found, name, pathlib.Path(out))
         console.line(f"\nPage: {page}")

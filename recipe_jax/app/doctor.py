@@ -14,12 +14,11 @@ from recipe_jax.checks._catalogue import NAMES
 from recipe_jax.diagnosis import Diagnosis
 from recipe_jax.program import Program
 from recipe_jax.recipe import examining
-from recipe_jax.types import Finding, Status, UserError
+from recipe_jax.types import Finding, Status, Task, UserError
 
 
-def of_config(config: Mapping[str, Any]) -> Program:
+def of_config(config: Mapping[str, Any], task: Task) -> Program:
     """What this config would train, in the form that checks ask. The test split stays sealed."""
-    task = drive.load_task(config)
     return examining.program_of(config, task, drive.make_objective(config, task))
 
 

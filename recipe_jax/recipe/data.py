@@ -11,7 +11,7 @@ from recipe_jax.probes.examples import Examples
 from recipe_jax.probes.facts import NotGiven
 from recipe_jax.recipe import environment
 from recipe_jax.recipe.base import Context, Planned, Stage
-from recipe_jax.types import Decision, Finding, Status
+from recipe_jax.types import Decision, Finding, Status, Task
 
 EXPECTS = "The data are what their description says: no bad values, no leak between the splits."
 FIRST = (
@@ -27,18 +27,23 @@ def run(context: Context) -> Stage:
     nothing is trained."""
     task = context.task
     yield from environment.examine(context)
-    yield from task.notes
-    if task.modality == "text":
-        yield from text_audit.audit(task)
-    else:
-        examples = Examples(task)
-        for name, look in questions():
-            yield from answered(name, look, examples)
+    yield from looked_at(task)
     train, validation = len(task.train.targets), len(task.validation.targets)
     return Decision(
         summary=f"{task.name}: {train} training and {validation} validation examples go on; "
         f"{task.test.num_examples} test examples stay sealed."
     )
+
+
+def looked_at(task: Task) -> Iterator[Finding]:
+    """What was found while reading, and what the examples answer."""
+    yield from task.notes
+    if task.modality == "text":
+        yield from text_audit.audit(task)
+        return
+    examples = Examples(task)
+    for name, look in questions():
+        yield from answered(name, look, examples)
 
 
 def questions() -> list[tuple[str, Callable[[Examples], Iterator[Finding]]]]:

@@ -125,7 +125,8 @@ def examined(context: Context) -> Iterator[Finding | Asked]:
         first is None or first.finding.status != Status.FAIL,
         f"{passed} questions about the program are answered well; nothing is wrong."
         if first is None
-        else f"Look at this first: {first.fault} {first.name}. {first.finding.summary}",
+        else f"{'Look' if first.finding.status == Status.FAIL else 'Nothing fails; look'} at this "
+        f"first: {first.fault} {first.name}. {first.finding.summary}",
         check="first_cause",
         row="SKEL20",
         fault=first.fault if first else "",
