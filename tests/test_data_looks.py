@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.datasets
 
@@ -17,6 +18,7 @@ from recipe_jax.checks import (
     duplicates,
     feed_order,
     label_errors,
+    leaks,
     near_copies,
     nearest,
     normalisation,
@@ -67,6 +69,13 @@ def waves(count=240, seed=0) -> tuple[np.ndarray, np.ndarray]:
     time = np.arange(24) * np.where(labels, 0.8, 0.3)[:, None] + phase
     both = np.stack([np.sin(time), np.cos(time)], -1)
     return both + 0.1 * draw.normal(size=both.shape), labels
+
+
+def of_file(folder, target, /, **columns) -> Task:
+    """A table that was read from a file with these columns."""
+    file = folder / "t.csv"
+    pd.DataFrame(columns).to_csv(file, index=False)
+    return data_base.prepare(csv_table.build(path=str(file), target=target))
 
 
 def with_train(task: Task, **arrays) -> Task:
@@ -368,6 +377,35 @@ def test_a_column_that_is_the_answer_is_named():
     inputs = np.concatenate([values.data, np.exp(values.target[:, None] / 100)], 1)
     found = asked(oracle, made(inputs, values.target[:, None]))
     assert said(found) == (Status.WARN, "A14") and found.evidence["columns"][0] == "x10"
+
+
+def test_a_column_of_words_that_is_the_answer_is_named_as_it_was_read(tmp_path):
+    iris = sklearn.datasets.load_iris()
+    numbers = {f"x{i}": column for i, column in enumerate(iris.data.T)}
+    code = np.array(["A1", "B2", "C3"])[iris.target]
+    task = of_file(tmp_path, "y", **numbers, code=code, y=iris.target_names[iris.target])
+    found = asked(oracle, task)
+    assert said(found) == (Status.WARN, "A14")
+    assert "most, code, explains 100.0% of the target: it looks like the answer" in found.summary
+    assert found.remedy.endswith("--config.data.drop=\"('code',)\"")
+    # A column of words that two classes share, and one of words by chance.
+    code, kind = np.array(["A1", "B2", "B2"])[iris.target], np.array(list("uvw"))[iris.target // 2]
+    kind = draws().permutation(kind)
+    task = of_file(tmp_path, "y", **numbers, code=code, kind=kind, y=iris.target_names[iris.target])
+    assert asked(oracle, task).status == Status.PASS
+
+
+def test_what_a_mark_of_one_class_explains_is_what_was_measured():
+    wine = sklearn.datasets.load_wine()
+    mark = (wine.target == 1) * 1.0
+    found = asked(oracle, made(np.c_[wine.data, mark], wine.target))
+    assert (
+        found.status == Status.PASS and "x13, explains 100.0% of the target, but" in found.summary
+    )
+    flat, labels = np.c_[wine.data, mark, wine.target], wine.target
+    told, apart = leaks.of_classes(flat, labels)
+    assert told[-2:] == pytest.approx(1.0) and apart[-2:].tolist() == [False, True]
+    assert leaks.ranked(told, apart)[0] == 14
 
 
 def test_the_number_of_the_row_is_named():

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
 from scipy import stats
 
 from recipe_jax.checks._telling import fault, healthy
@@ -29,14 +30,16 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         raise NotGiven("there are too many features, or too few, to look at one at a time")
     if meaning.kind == "values":
         told = of_values(flat, as_numpy(facts.train.targets).reshape(len(flat), -1))
+        apart = np.ones(len(told), bool)
     else:
         labels = meaning.labels(facts.train.targets).ravel()
         if len(labels) != len(flat):
             raise NotGiven("an example has several labels")
-        told = of_classes(flat, labels)
-    known = np.flatnonzero(told > ALL)
-    best = int(told.argmax())
-    summary = f"The feature that tells most, {best}, explains {told[best]:.1%} of the target"
+        told, apart = of_classes(flat, labels)
+    order = ranked(told, apart)
+    known, best = order[(told > ALL)[order] & apart[order]], int(order[0])
+    how = explained(float(told[best]), counts=bool(apart[best]))
+    summary = f"The feature that tells most, {best}, {how}"
     rows = _row_numbers(facts)
     if 0 < len(known) <= max(FEW, flat.shape[1] // 10):
         yield fault(
@@ -76,7 +79,7 @@ def _categories(facts: Facts) -> Iterator[Finding]:
         if len(labels) != len(inputs):
             raise NotGiven("an example has several labels")
         answers = np.eye(int(labels.max()) + 1)[np.maximum(labels, 0)]
-    told = np.array([_by_number(column, answers) for column in inputs.T])
+    told = np.array([by_number(column, answers) for column in inputs.T])
     best = int(told.argmax())
     summary = f"The column that tells most, {best}, explains {told[best]:.1%} of the target"
     alone = told[best] > OF_CATEGORIES and np.sort(told)[-2:][0] < 0.5 * told[best]
@@ -94,8 +97,9 @@ def _categories(facts: Facts) -> Iterator[Finding]:
     )
 
 
-def _by_number(column: np.ndarray, answers: np.ndarray) -> float:
-    """Share of the targets' variance that the numbers of a column explain, examples left out."""
+def by_number(column: Shaped[np.ndarray, " n"], answers: Float[np.ndarray, "n answers"]) -> float:
+    """Share of the targets' variance that the numbers or levels of a column explain, each example
+    left out of its own mean; 0 where they explain nothing."""
     _, place = np.unique(column, return_inverse=True)
     counts = np.bincount(place)[place][:, None]
     if (counts == 1).mean() > 0.5:
@@ -103,12 +107,14 @@ def _by_number(column: np.ndarray, answers: np.ndarray) -> float:
     sums = np.stack([np.bincount(place, each) for each in answers.T], 1)[place]
     left_out = (sums - answers) / np.maximum(counts - 1, 1)
     error = np.where(counts > 1, np.square(answers - left_out), answers.var(0))
-    return float(1 - error.mean(0).sum() / max(answers.var(0).sum(), 1e-12))
+    return max(0.0, float(1 - error.mean(0).sum() / max(answers.var(0).sum(), 1e-12)))
 
 
-def of_classes(flat: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Share of each feature's variance that lies between the classes. A feature of few values that
-    tells two classes apart has that by nature: there must be three classes, or many values."""
+def of_classes(
+    flat: Float[np.ndarray, "n features"], labels: Int[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " features"], Bool[np.ndarray, " features"]]:
+    """(share of each feature's variance that lies between the classes, whether it tells every two
+    classes apart). A mark of a single class among several has a high share by nature."""
     total = flat.var(0)
     within = np.zeros_like(total)
     classes = np.unique(labels)
@@ -117,13 +123,25 @@ def of_classes(flat: np.ndarray, labels: np.ndarray) -> np.ndarray:
         within += chosen.var(0) * len(chosen) / len(flat)
     with np.errstate(all="ignore"):
         share = np.where(total > 1e-12, 1 - within / total, 0.0)
-    # Numbers of several classes lie at different places; a mark of a single class does not count.
-    apart = np.zeros(flat.shape[1])
+    apart = np.ones(flat.shape[1], bool)
     for column in np.flatnonzero(share > ALL):
         means = np.sort([flat[labels == label, column].mean() for label in classes])
         gap = np.diff(means).min() if len(means) > 1 else 0
         apart[column] = gap > 3 * np.sqrt(within[column]) + 1e-9
-    return np.where((share > ALL) & (apart == 0), 0.97, share)
+    return share, apart
+
+
+def ranked(
+    told: Float[np.ndarray, " columns"], counts: Bool[np.ndarray, " columns"]
+) -> Int[np.ndarray, " columns"]:
+    """Columns by what they tell; first those that are the answer, where any is."""
+    return np.lexsort((-told, ~((told > ALL) & counts)))
+
+
+def explained(told: float, *, counts: bool) -> str:
+    """What one column tells, and whether that makes it the answer."""
+    more = "" if counts else ", but does not tell every two classes apart"
+    return f"explains {told:.1%} of the target{more}"
 
 
 def of_values(flat: np.ndarray, targets: np.ndarray) -> np.ndarray:
