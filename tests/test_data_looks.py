@@ -408,6 +408,53 @@ def test_what_a_mark_of_one_class_explains_is_what_was_measured():
     assert leaks.ranked(told, apart)[0] == 14
 
 
+def filled_in(count=400, *, of=200, at=0.0, missed=0):
+    """Inputs whose last column is one number for every example of class 0 but `missed` of them."""
+    draw = draws()
+    labels = np.r_[np.zeros(of, int), np.ones(count - of, int)]
+    paid = np.where(labels == 1, draw.gamma(2, 30, count), at)
+    paid[:missed] = 5.0
+    return np.c_[draw.normal(size=(count, 4)) + 0.4 * labels[:, None], paid], labels
+
+
+def test_a_column_that_was_filled_in_for_one_class_alone_is_named(tmp_path):
+    inputs, labels = filled_in()
+    for value in (0.0, -1.0):
+        task = made(filled_in(at=value)[0], labels)
+        found = asked(oracle, task)
+        assert said(found) == (Status.WARN, "A14")
+        many = int((task.train.targets == 0).sum())
+        assert f"x4 is {value:g} in all {many} examples of class 'c0' and in no" in found.summary
+        assert "x4" in found.remedy
+        assert "x4" not in asked(columns, task).summary
+    # Where cells are missing elsewhere, and as a person would paste it.
+    paid = np.where(np.arange(400) % 7 == 6, np.nan, inputs[:, 4])
+    paid = np.where(labels == 1, paid, 0.0)
+    task = of_file(tmp_path, "y", a=inputs[:, 0], paid=paid, y=np.array(["no", "yes"])[labels])
+    found = asked(oracle, task)
+    assert "paid is 0 in all" in found.summary and "class 'no'" in found.summary
+    assert found.remedy.endswith("--config.data.drop=\"('paid',)\"")
+
+
+@pytest.mark.parametrize(
+    "healthy",
+    [
+        filled_in(missed=1),
+        filled_in(count=30, of=15),
+        # Counts that are often 0, and a simple concept: yes or no.
+        (draws().poisson(0.4, (400, 5)) * 1.0, (draws(1).random(400) < 0.5).astype(int)),
+        (np.c_[draws().normal(size=(400, 2)), np.arange(400) % 3 == 1], np.arange(400) % 3),
+        # A scale of five steps, the lowest of which is a class of its own.
+        (np.c_[draws().normal(size=(400, 2)), np.arange(400) % 5], (np.arange(400) % 5 > 0) * 1),
+        (draws().normal(18.0 * (np.arange(400) % 2)[:, None], 1, (400, 3)), np.arange(400) % 2),
+    ],
+    ids=["but one", "few", "counts", "concept", "scale", "blobs"],
+)
+def test_what_a_class_is_by_nature_was_not_filled_in(healthy):
+    found = asked(oracle, made(np.asarray(healthy[0], float), np.asarray(healthy[1])))
+    assert "filled in" not in found.summary
+
+
 def test_the_number_of_the_row_is_named():
     inputs = draws().normal(size=(200, 4))
     inputs[:, 2] = 3.0 + 2.0 * np.arange(200)

@@ -1,6 +1,7 @@
 """Does one feature hold the answer?"""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -14,6 +15,18 @@ ALL = 0.98
 FEW = 3
 MOST = 2000
 MOST_COLUMNS, OF_CATEGORIES = 32, 0.9
+OF_CLASS, ELSEWHERE = 20, 10
+"""Examples of a class that hold one number, and different numbers of the others: by chance that is
+rarer than one in a hundred million."""
+
+
+class OneValue(NamedTuple):
+    """A column that is `value` in all `count` examples of class `label`, and in no other."""
+
+    column: int
+    value: float
+    label: int
+    count: int
 
 
 def diagnose(facts: Facts) -> Iterator[Finding]:
@@ -40,7 +53,7 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
     known, best = order[(told > ALL)[order] & apart[order]], int(order[0])
     how = explained(float(told[best]), counts=bool(apart[best]))
     summary = f"The feature that tells most, {best}, {how}"
-    rows = _row_numbers(facts)
+    rows, single = _row_numbers(facts), _one_value(facts, flat)
     if 0 < len(known) <= max(FEW, flat.shape[1] // 10):
         yield fault(
             "leaking_feature",
@@ -51,6 +64,18 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             certainty="statistical",
             explains=("A9", "A13"),
             features=known,
+        )
+    elif single:
+        yield fault(
+            "leaking_feature",
+            "A14",
+            f"Feature {single.column} is {single.value:g} in all {single.count} examples of class "
+            f"{single.label} and in no other, and varies there.",
+            f"Leave feature {single.column} out, unless it is known before the answer is.",
+            row="DATA1 DATA6",
+            certainty="statistical",
+            warn=True,
+            features=np.array([single.column]),
         )
     elif len(rows):
         yield fault(
@@ -131,6 +156,26 @@ def of_classes(
     return share, apart
 
 
+def of_one_value(
+    flat: Float[np.ndarray, "n features"], labels: Int[np.ndarray, " n"]
+) -> list[OneValue]:
+    """Columns that are one number for a whole class and for no other, and many numbers there: they
+    were filled in when the answer was known. A column of few numbers may simply be what the class
+    means."""
+    found = []
+    for label in np.unique(labels):
+        own, other = flat[labels == label], flat[labels != label]
+        if label < 0 or len(own) < OF_CLASS:
+            continue
+        alone = (own == own[0]).all(0) & ~(other == own[0]).any(0)
+        found += [
+            OneValue(column, float(own[0, column]), int(label), len(own))
+            for column in np.flatnonzero(alone).tolist()
+            if len(np.unique(other[np.isfinite(other[:, column]), column])) >= ELSEWHERE
+        ]
+    return found
+
+
 def ranked(
     told: Float[np.ndarray, " columns"], counts: Bool[np.ndarray, " columns"]
 ) -> Int[np.ndarray, " columns"]:
@@ -154,6 +199,18 @@ def of_values(flat: np.ndarray, targets: np.ndarray) -> np.ndarray:
             both = np.array([np.corrcoef(column, order)[0, 1] for column in ranks.T])
         best = np.maximum(best, np.nan_to_num(both) ** 2)
     return best
+
+
+def _one_value(facts: Facts, flat: Float[np.ndarray, "n features"]) -> OneValue | None:
+    """The first such feature of the examples looked at, where it is one of all examples."""
+    if facts.meaning.kind == "values" or facts.train.inputs.ndim != 2:
+        return None
+    found = of_one_value(flat, facts.meaning.labels(facts.train.targets).ravel())
+    if not found:
+        return None
+    everywhere = as_numpy(facts.all_train.inputs)[:, [found[0].column]]
+    again = of_one_value(everywhere, facts.meaning.labels(facts.all_train.targets).ravel())
+    return again[0]._replace(column=found[0].column) if again else None
 
 
 def _row_numbers(facts: Facts) -> np.ndarray:

@@ -48,6 +48,20 @@ def look(examples: Examples) -> Iterator[Finding]:
             warn=True,
             **evidence,
         )
+    elif single := _one_value(examples):
+        name, found = single
+        label = task.class_names[found.label]
+        yield fault(
+            "oracle",
+            "A14",
+            f"Column {name} is {found.value:g} in all {found.count} examples of class {label!r} "
+            "and in no other, and varies there: it looks filled in when the answer was known.",
+            f"Unless it is known before the answer is: {without(task, [name])}",
+            row="DATA1 DATA6",
+            certainty="statistical",
+            warn=True,
+            **evidence,
+        )
     elif numbers:
         yield fault(
             "oracle",
@@ -82,6 +96,15 @@ def _by_column(
             best = own[leaks.ranked(told[own], counts[own])[0]]
             found.append((told[best], counts[best]))
     return np.array([share for share, _ in found]), np.array([counted for _, counted in found])
+
+
+def _one_value(examples: Examples) -> tuple[str, leaks.OneValue] | None:
+    """The first column that is one number for one class alone, in its own unit."""
+    numbers = {name: c for name, c in examples.columns.items() if c.dtype != object}
+    if examples.task.spec.kind != "classification" or not numbers:
+        return None
+    found = leaks.of_one_value(np.stack(list(numbers.values()), 1), examples.train.targets)
+    return (list(numbers)[found[0].column], found[0]) if found else None
 
 
 def row_numbers(flat: Float[np.ndarray, "n columns"], ids: np.ndarray) -> np.ndarray:
