@@ -462,6 +462,24 @@ def test_the_number_of_the_row_is_named():
     assert said(found) == (Status.WARN, "A14") and "x2" in found.summary
 
 
+def test_a_column_that_rises_through_a_file_sorted_by_class_is_named(tmp_path):
+    labels = np.repeat([2, 0, 1], 60)
+    inputs = draws().normal(size=(180, 4)) + 0.4 * labels[:, None]
+    steps = np.cumsum(draws(1).integers(1, 90, 180))
+    columns = {f"x{i}": column for i, column in enumerate(inputs.T)}
+    found = asked(oracle, of_file(tmp_path, "y", **columns, key=steps, y=labels))
+    assert said(found) == (Status.WARN, "A14") and "key rises with every row" in found.summary
+    assert found.remedy.endswith("--config.data.drop=\"('key',)\"")
+    # A time that rises, of what comes mixed; what repeats; and a line through the plane.
+    mixed, repeated = draws(2).permutation(labels), steps // 90
+    for key, target in ((steps, mixed), (repeated, labels)):
+        found = asked(oracle, of_file(tmp_path, "y", **columns, key=key, y=target))
+        assert found.status == Status.PASS
+    line = np.sort(draws(3).normal(size=(180, 1)), 0)
+    found = asked(oracle, made(np.concatenate([line, line**3], 1), (line[:, 0] > 0).astype(int)))
+    assert found.status == Status.PASS
+
+
 def test_a_shifted_column_is_named():
     task = shipped("breast_cancer")
     inputs = task.validation.inputs.copy()

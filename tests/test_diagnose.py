@@ -510,6 +510,7 @@ SABOTAGED = {
                 both=True,
             ),
         ),
+        ("A14", with_train(lambda x, y: (np.c_[x[:, :5], np.arange(len(x)) ** 1.5], np.sort(y)))),
     ],
     "order": [
         ("A15", with_train(lambda x, y: (x[np.argsort(y)], np.sort(y)))),

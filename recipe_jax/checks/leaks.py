@@ -88,6 +88,17 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             explains=("A9", "A13", "A15"),
             features=rows,
         )
+    elif len(rising := _rising(facts)):
+        yield fault(
+            "leaking_feature",
+            "A14",
+            f"Feature {rising[0]} rises with every row, and the rows are sorted by class.",
+            "Leave it out if it numbers the rows: it tells where an example stood, not what it is.",
+            row="DATA1 DATA6",
+            certainty="statistical",
+            warn=True,
+            features=rising,
+        )
     else:
         yield healthy("leaking_feature", f"{summary}.", row="DATA1 DATA6")
 
@@ -223,3 +234,27 @@ def _row_numbers(facts: Facts) -> np.ndarray:
     steps = np.diff(inputs, axis=0)
     even = np.abs(steps - steps.mean(0)) <= 1e-3 * np.abs(steps.mean(0))
     return np.flatnonzero((steps > 0).all(0) & even.all(0))
+
+
+def _rising(facts: Facts) -> np.ndarray:
+    """Features that rise with every row of the data as given, where those are sorted by class."""
+    if facts.program.train is None or facts.meaning.kind == "values":
+        return np.zeros(0, int)
+    inputs, targets = facts.program.train
+    labels = facts.meaning.labels(targets).ravel()
+    if np.ndim(inputs) != 2 or len(labels) != len(inputs):
+        return np.zeros(0, int)
+    return rising(as_numpy(inputs), labels)
+
+
+def rising(
+    flat: Float[np.ndarray, "n features"], labels: Int[np.ndarray, " n"]
+) -> Int[np.ndarray, " rising"]:
+    """Features that rise from each row to the next, where every class stands in one piece: whatever
+    their steps, one threshold a class is all that there is to learn. A few at most: where most
+    rise, the rows are a line that was drawn on purpose."""
+    pieces = 1 + np.count_nonzero(np.diff(labels))
+    if len(labels) < 2 * OF_CLASS or not 1 < pieces == len(np.unique(labels)):
+        return np.zeros(0, int)
+    found = np.flatnonzero((np.diff(flat, axis=0) > 0).all(0))
+    return found if len(found) <= flat.shape[1] // 2 else found[:0]

@@ -37,6 +37,8 @@ def look(examples: Examples) -> Iterator[Finding]:
     evidence = {"columns": [names[i] for i in shown], "explained": told[shown]}
     numbers = row_numbers(flat, examples.train.ids)
     numbers = [name for name, own in places.items() if own[0] in numbers]
+    rising = _rising(examples, flat)
+    rising = [name for name, own in places.items() if own[0] in rising]
     if 0 < len(known) <= max(leaks.FEW, len(places) // 10):
         yield fault(
             "oracle",
@@ -68,6 +70,18 @@ def look(examples: Examples) -> Iterator[Finding]:
             "A14",
             f"Column {numbers[0]} rises evenly with the number of the row.",
             f"It tells where an example stood, not what it is: {without(task, numbers[:1])}",
+            row="DATA1 DATA6",
+            certainty="statistical",
+            warn=True,
+            **evidence,
+        )
+    elif rising:
+        yield fault(
+            "oracle",
+            "A14",
+            f"Column {rising[0]} rises with every row, and the rows are sorted by class.",
+            "If it numbers the rows, it tells where an example stood, not what it is: "
+            + without(task, rising[:1]),
             row="DATA1 DATA6",
             certainty="statistical",
             warn=True,
@@ -105,6 +119,15 @@ def _one_value(examples: Examples) -> tuple[str, leaks.OneValue] | None:
         return None
     found = leaks.of_one_value(np.stack(list(numbers.values()), 1), examples.train.targets)
     return (list(numbers)[found[0].column], found[0]) if found else None
+
+
+def _rising(examples: Examples, flat: Float[np.ndarray, "n columns"]) -> np.ndarray:
+    """Inputs that rise from row to row of a file that is sorted by class."""
+    ids = np.asarray(examples.train.ids)
+    if ids.dtype.kind not in "iu" or examples.task.spec.kind != "classification":
+        return np.zeros(0, int)
+    order = np.argsort(ids)
+    return leaks.rising(flat[order], examples.train.targets[order])
 
 
 def row_numbers(flat: Float[np.ndarray, "n columns"], ids: np.ndarray) -> np.ndarray:
