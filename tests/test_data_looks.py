@@ -364,6 +364,20 @@ def test_columns_of_words_and_gaps_are_told(tmp_path):
             assert finding.status in (Status.PASS, Status.SKIP), finding.summary
 
 
+def test_all_columns_are_counted_and_the_first_are_shown(tmp_path):
+    numbers = draws().normal(size=(60, 70))
+    numbers[::3, 65] = np.nan
+    wide = {f"x{i}": column for i, column in enumerate(numbers.T)}
+    task = of_file(
+        tmp_path, "y", **wide, words=np.array(list("ab"))[np.arange(60) % 2], y=[*"pq"] * 30
+    )
+    found = asked(distributions, task)
+    assert found.summary.startswith(
+        "71 columns: 70 of numbers, 1 of words; cells are missing in x65"
+    )
+    assert len(found.evidence["columns"]) == 60 and found.evidence["left_out"] == 11
+
+
 # --- Leaks and drift -------------------------------------------------------------------------
 
 

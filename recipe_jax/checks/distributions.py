@@ -10,6 +10,7 @@ from recipe_jax.probes.examples import Examples
 from recipe_jax.types import Finding, Status
 
 BINS, MOST_LEVELS, MOST_COLUMNS = 24, 12, 60
+LISTED = 5
 
 
 def look(examples: Examples) -> Iterator[Finding]:
@@ -23,11 +24,16 @@ def look(examples: Examples) -> Iterator[Finding]:
         columns = summaries(task, np.asarray(task.encoder.decode(examples.train.inputs)))
         what = "Examples as wholes" if task.modality == "image" else f"{len(columns)} features"
     told = [describe(name, column) for name, column in list(columns.items())[:MOST_COLUMNS]]
-    missing = [each["column"] for each in told if each["missing"]]
-    words = sum("levels" in each for each in told)
-    summary = f"{what}: {len(told) - words} of numbers, {words} of words; " + (
-        f"cells are missing in {', '.join(missing[:5])}" if missing else "no cell is missing"
+    missing = [name for name, column in columns.items() if _misses(column)]
+    words = sum(column.dtype == object for column in columns.values())
+    more = f" and {len(missing) - LISTED} more" if len(missing) > LISTED else ""
+    summary = f"{what}: {len(columns) - words} of numbers, {words} of words; " + (
+        f"cells are missing in {', '.join(missing[:LISTED])}{more}"
+        if missing
+        else "no cell is missing"
     )
+    if len(told) < len(columns):
+        summary += f"; the first {len(told)} are shown"
     yield Finding(
         check="distributions",
         row="DATA1 DATA2",
@@ -44,6 +50,12 @@ def summaries(task: Any, raw: np.ndarray) -> dict[str, np.ndarray]:
         return {"mean of an image": flat.mean(1), "deviation of an image": flat.std(1)}
     names = data_audit.feature_names(task, raw.shape[-1])
     return dict(zip(names, raw.reshape(-1, raw.shape[-1]).T))
+
+
+def _misses(column: np.ndarray) -> bool:
+    if column.dtype == object:
+        return any(cell is None for cell in column)
+    return not bool(np.isfinite(column).all())
 
 
 def describe(name: str, column: np.ndarray) -> dict[str, Any]:
