@@ -378,6 +378,27 @@ def test_all_columns_are_counted_and_the_first_are_shown(tmp_path):
     assert len(found.evidence["columns"]) == 60 and found.evidence["left_out"] == 11
 
 
+def test_columns_that_are_equal_in_every_row_are_named_once(tmp_path):
+    a, words = draws().normal(size=90), np.array(list("uvw"))[draws().integers(0, 3, 90)]
+    a[::7] = np.nan
+    same = {"a": a, "words": words, "again": a, "the same": words}
+    found = asked(distributions, of_file(tmp_path, "y", **same, y=[*"pqr"] * 30))
+    assert "; in every row again equals a, the same equals words." in found.summary
+    assert found.remedy.endswith("--config.data.drop=\"('again', 'the same')\"")
+    # In other units, all but one cell, under other names, and what is the same in every row.
+    other = np.r_[a[:-1], 9.0]
+    codes = np.array(list("abc"))[np.unique(words, return_inverse=True)[1]]
+    unequal = {"a": a, "b": 2 * a, "c": other, "d": words, "e": codes, "f": 1.0 + 0 * other}
+    unequal |= {
+        "g": np.full(90, "one"),
+        "h": np.full(90, "one"),
+        "i": np.ones(90),
+        "j": np.ones(90),
+    }
+    found = asked(distributions, of_file(tmp_path, "y", **unequal, y=[*"pqr"] * 30))
+    assert "equals" not in found.summary and not found.remedy
+
+
 # --- Leaks and drift -------------------------------------------------------------------------
 
 
