@@ -26,6 +26,7 @@ from recipe_jax.checks import (
     outliers,
     repeats,
     sample_size,
+    spellings,
     splits,
     symmetries,
 )
@@ -397,6 +398,29 @@ def test_columns_that_are_equal_in_every_row_are_named_once(tmp_path):
     }
     found = asked(distributions, of_file(tmp_path, "y", **unequal, y=[*"pqr"] * 30))
     assert "equals" not in found.summary and not found.remedy
+
+
+def test_words_that_differ_by_case_alone_are_named(tmp_path):
+    a, place = draws().normal(size=80), np.arange(80)
+    target = np.array(["yes", "Yes", "no", "NO"])[place % 4]
+    city = np.array(["Bonn", "bonn", "Ulm"])[place % 3]
+    found = asked(spellings, of_file(tmp_path, "y", a=a, city=city, y=target))
+    assert said(found) == (Status.WARN, "B10")
+    assert (
+        "the target holds 'NO' and 'no'; the target holds 'Yes' and 'yes'; column city holds"
+        in (found.summary)
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("AA", "Aa", "aa"), ("a", "A", "b"), ("mW", "MW", "kW"), ("yes", "no", "yes please")],
+    ids=["genotypes", "letters", "units", "words"],
+)
+def test_codes_whose_case_matters_are_left_in_peace(tmp_path, words):
+    cells = np.array(words)[np.arange(90) % 3]
+    task = of_file(tmp_path, "y", a=draws().normal(size=90), b=np.roll(cells, 1), y=cells)
+    assert list(spellings.look(Examples(task))) == []
 
 
 # --- Leaks and drift -------------------------------------------------------------------------
