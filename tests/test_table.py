@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recipe_jax import config as configs
+from recipe_jax.app import drive
 from recipe_jax.data import base, table
 from recipe_jax.types import Status, UserError
 
@@ -242,6 +244,30 @@ def test_names_that_look_like_numbers_are_levels(tmp_path, text):
     cells = [f'"{text}"', "low"] * 30
     source = table.build(path=write(tmp_path, rows(colour=cells)), target="label")
     assert set(source.raw["colour"]) == {text, "low"}
+
+
+@pytest.mark.parametrize(
+    ("targets", "classes"),
+    [
+        (np.arange(400) % 40 * 7 + 3, True),
+        (np.arange(400) % 40 / 8, False),
+        (np.arange(400) + 1_000_000, False),
+    ],
+    ids=["forty numbers", "eighths", "all different"],
+)
+def test_whole_numbers_may_be_quantities_or_classes(tmp_path, targets, classes):
+    a = np.random.default_rng(0).normal(size=400)
+    path = write(tmp_path, text_of({"a": a, "label": targets}))
+    data = {"name": "table", "path": path, "target": "label"}
+    config = configs.as_dict(configs.complete({"data": data}))
+    with pytest.raises(UserError, match=r"say --config\.objective\.name=regression") as told:
+        drive.make_objective(config, drive.load_task(config))
+    assert ("classes, --config.data.task=classification." in str(told.value)) == classes
+    # Only a dataset that has the setting is told of it.
+    task = drive.load_task(config)
+    config["data"] = {"name": "diabetes"}
+    with pytest.raises(UserError, match=r"name=regression\.$"):
+        drive.make_objective(config, task)
 
 
 NUMBERS = {
