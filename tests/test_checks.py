@@ -13,6 +13,7 @@ from recipe_jax.checks import (
     exact_evaluation,
     input_independent,
     loss_at_init,
+    normalisation,
     output_bias,
     overfit_one_batch,
 )
@@ -525,8 +526,25 @@ def test_the_level_for_unknown_text_is_no_constant_column(tmp_path):
     found = data_audit.feature_ranges(data_base.prepare(source))
     assert said(found) == (Status.WARN, "A8")
     assert found.evidence["constant"] == ["always=same"]
+    assert found.summary.endswith("1 of 6 features never changes: always.")
+    assert found.remedy.endswith("--config.data.drop=\"('always',)\"")
+    (entering,) = normalisation.look(Examples(data_base.prepare(source)))
+    assert entering.evidence["constant"] == ["always=same"]
+    assert "; always=same never varies and enters as 0" in entering.summary
     source = csv_table.build(path=str(tmp_path / "t.csv"), target="label", drop=("always",))
     assert data_audit.feature_ranges(data_base.prepare(source)).status == Status.PASS
+    (entering,) = normalisation.look(Examples(data_base.prepare(source)))
+    assert (
+        entering.evidence["constant"] == [] and "all vary, but for the levels" in entering.summary
+    )
+
+
+def test_many_constant_columns_are_named_in_few_words():
+    inputs = draws().normal(size=(120, 12))
+    inputs[:, 3:10] = 7.0
+    found = data_audit.feature_ranges(table(None, inputs))
+    assert "7 of 12 features never change: x3, x4, x5, x6, x7 and 2 more." in found.summary
+    assert found.remedy.endswith("leave x3, x4, x5, x6, x7, x8, x9 out.")
 
 
 def repeated(task: Task):

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.datasets
 
@@ -17,6 +18,7 @@ from recipe_jax.checks import (
     duplicates,
     feed_order,
     label_errors,
+    leaks,
     near_copies,
     nearest,
     normalisation,
@@ -24,6 +26,7 @@ from recipe_jax.checks import (
     outliers,
     repeats,
     sample_size,
+    spellings,
     splits,
     symmetries,
 )
@@ -67,6 +70,13 @@ def waves(count=240, seed=0) -> tuple[np.ndarray, np.ndarray]:
     time = np.arange(24) * np.where(labels, 0.8, 0.3)[:, None] + phase
     both = np.stack([np.sin(time), np.cos(time)], -1)
     return both + 0.1 * draw.normal(size=both.shape), labels
+
+
+def of_file(folder, target, /, **columns) -> Task:
+    """A table that was read from a file with these columns."""
+    file = folder / "t.csv"
+    pd.DataFrame(columns).to_csv(file, index=False)
+    return data_base.prepare(csv_table.build(path=str(file), target=target))
 
 
 def with_train(task: Task, **arrays) -> Task:
@@ -355,6 +365,64 @@ def test_columns_of_words_and_gaps_are_told(tmp_path):
             assert finding.status in (Status.PASS, Status.SKIP), finding.summary
 
 
+def test_all_columns_are_counted_and_the_first_are_shown(tmp_path):
+    numbers = draws().normal(size=(60, 70))
+    numbers[::3, 65] = np.nan
+    wide = {f"x{i}": column for i, column in enumerate(numbers.T)}
+    task = of_file(
+        tmp_path, "y", **wide, words=np.array(list("ab"))[np.arange(60) % 2], y=[*"pq"] * 30
+    )
+    found = asked(distributions, task)
+    assert found.summary.startswith(
+        "71 columns: 70 of numbers, 1 of words; cells are missing in x65"
+    )
+    assert len(found.evidence["columns"]) == 60 and found.evidence["left_out"] == 11
+
+
+def test_columns_that_are_equal_in_every_row_are_named_once(tmp_path):
+    a, words = draws().normal(size=90), np.array(list("uvw"))[draws().integers(0, 3, 90)]
+    a[::7] = np.nan
+    same = {"a": a, "words": words, "again": a, "the same": words}
+    found = asked(distributions, of_file(tmp_path, "y", **same, y=[*"pqr"] * 30))
+    assert "; in every row again equals a, the same equals words." in found.summary
+    assert found.remedy.endswith("--config.data.drop=\"('again', 'the same')\"")
+    # In other units, all but one cell, under other names, and what is the same in every row.
+    other = np.r_[a[:-1], 9.0]
+    codes = np.array(list("abc"))[np.unique(words, return_inverse=True)[1]]
+    unequal = {"a": a, "b": 2 * a, "c": other, "d": words, "e": codes, "f": 1.0 + 0 * other}
+    unequal |= {
+        "g": np.full(90, "one"),
+        "h": np.full(90, "one"),
+        "i": np.ones(90),
+        "j": np.ones(90),
+    }
+    found = asked(distributions, of_file(tmp_path, "y", **unequal, y=[*"pqr"] * 30))
+    assert "equals" not in found.summary and not found.remedy
+
+
+def test_words_that_differ_by_case_alone_are_named(tmp_path):
+    a, place = draws().normal(size=80), np.arange(80)
+    target = np.array(["yes", "Yes", "no", "NO"])[place % 4]
+    city = np.array(["Bonn", "bonn", "Ulm"])[place % 3]
+    found = asked(spellings, of_file(tmp_path, "y", a=a, city=city, y=target))
+    assert said(found) == (Status.WARN, "B10")
+    assert (
+        "the target holds 'NO' and 'no'; the target holds 'Yes' and 'yes'; column city holds"
+        in (found.summary)
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("AA", "Aa", "aa"), ("a", "A", "b"), ("mW", "MW", "kW"), ("yes", "no", "yes please")],
+    ids=["genotypes", "letters", "units", "words"],
+)
+def test_codes_whose_case_matters_are_left_in_peace(tmp_path, words):
+    cells = np.array(words)[np.arange(90) % 3]
+    task = of_file(tmp_path, "y", a=draws().normal(size=90), b=np.roll(cells, 1), y=cells)
+    assert list(spellings.look(Examples(task))) == []
+
+
 # --- Leaks and drift -------------------------------------------------------------------------
 
 
@@ -370,11 +438,105 @@ def test_a_column_that_is_the_answer_is_named():
     assert said(found) == (Status.WARN, "A14") and found.evidence["columns"][0] == "x10"
 
 
+def test_a_column_of_words_that_is_the_answer_is_named_as_it_was_read(tmp_path):
+    iris = sklearn.datasets.load_iris()
+    numbers = {f"x{i}": column for i, column in enumerate(iris.data.T)}
+    code = np.array(["A1", "B2", "C3"])[iris.target]
+    task = of_file(tmp_path, "y", **numbers, code=code, y=iris.target_names[iris.target])
+    found = asked(oracle, task)
+    assert said(found) == (Status.WARN, "A14")
+    assert "most, code, explains 100.0% of the target: it looks like the answer" in found.summary
+    assert found.remedy.endswith("--config.data.drop=\"('code',)\"")
+    # A column of words that two classes share, and one of words by chance.
+    code, kind = np.array(["A1", "B2", "B2"])[iris.target], np.array(list("uvw"))[iris.target // 2]
+    kind = draws().permutation(kind)
+    task = of_file(tmp_path, "y", **numbers, code=code, kind=kind, y=iris.target_names[iris.target])
+    assert asked(oracle, task).status == Status.PASS
+
+
+def test_what_a_mark_of_one_class_explains_is_what_was_measured():
+    wine = sklearn.datasets.load_wine()
+    mark = (wine.target == 1) * 1.0
+    found = asked(oracle, made(np.c_[wine.data, mark], wine.target))
+    assert (
+        found.status == Status.PASS and "x13, explains 100.0% of the target, but" in found.summary
+    )
+    flat, labels = np.c_[wine.data, mark, wine.target], wine.target
+    told, apart = leaks.of_classes(flat, labels)
+    assert told[-2:] == pytest.approx(1.0) and apart[-2:].tolist() == [False, True]
+    assert leaks.ranked(told, apart)[0] == 14
+
+
+def filled_in(count=400, *, of=200, at=0.0, missed=0):
+    """Inputs whose last column is one number for every example of class 0 but `missed` of them."""
+    draw = draws()
+    labels = np.r_[np.zeros(of, int), np.ones(count - of, int)]
+    paid = np.where(labels == 1, draw.gamma(2, 30, count), at)
+    paid[:missed] = 5.0
+    return np.c_[draw.normal(size=(count, 4)) + 0.4 * labels[:, None], paid], labels
+
+
+def test_a_column_that_was_filled_in_for_one_class_alone_is_named(tmp_path):
+    inputs, labels = filled_in()
+    for value in (0.0, -1.0):
+        task = made(filled_in(at=value)[0], labels)
+        found = asked(oracle, task)
+        assert said(found) == (Status.WARN, "A14")
+        many = int((task.train.targets == 0).sum())
+        assert f"x4 is {value:g} in all {many} examples of class 'c0' and in no" in found.summary
+        assert "x4" in found.remedy
+        assert "x4" not in asked(columns, task).summary
+    # Where cells are missing elsewhere, and as a person would paste it.
+    paid = np.where(np.arange(400) % 7 == 6, np.nan, inputs[:, 4])
+    paid = np.where(labels == 1, paid, 0.0)
+    task = of_file(tmp_path, "y", a=inputs[:, 0], paid=paid, y=np.array(["no", "yes"])[labels])
+    found = asked(oracle, task)
+    assert "paid is 0 in all" in found.summary and "class 'no'" in found.summary
+    assert found.remedy.endswith("--config.data.drop=\"('paid',)\"")
+
+
+@pytest.mark.parametrize(
+    "healthy",
+    [
+        filled_in(missed=1),
+        filled_in(count=30, of=15),
+        # Counts that are often 0, and a simple concept: yes or no.
+        (draws().poisson(0.4, (400, 5)) * 1.0, (draws(1).random(400) < 0.5).astype(int)),
+        (np.c_[draws().normal(size=(400, 2)), np.arange(400) % 3 == 1], np.arange(400) % 3),
+        # A scale of five steps, the lowest of which is a class of its own.
+        (np.c_[draws().normal(size=(400, 2)), np.arange(400) % 5], (np.arange(400) % 5 > 0) * 1),
+        (draws().normal(18.0 * (np.arange(400) % 2)[:, None], 1, (400, 3)), np.arange(400) % 2),
+    ],
+    ids=["but one", "few", "counts", "concept", "scale", "blobs"],
+)
+def test_what_a_class_is_by_nature_was_not_filled_in(healthy):
+    found = asked(oracle, made(np.asarray(healthy[0], float), np.asarray(healthy[1])))
+    assert "filled in" not in found.summary
+
+
 def test_the_number_of_the_row_is_named():
     inputs = draws().normal(size=(200, 4))
     inputs[:, 2] = 3.0 + 2.0 * np.arange(200)
     found = asked(oracle, made(inputs, draws(1).integers(0, 2, 200)))
     assert said(found) == (Status.WARN, "A14") and "x2" in found.summary
+
+
+def test_a_column_that_rises_through_a_file_sorted_by_class_is_named(tmp_path):
+    labels = np.repeat([2, 0, 1], 60)
+    inputs = draws().normal(size=(180, 4)) + 0.4 * labels[:, None]
+    steps = np.cumsum(draws(1).integers(1, 90, 180))
+    columns = {f"x{i}": column for i, column in enumerate(inputs.T)}
+    found = asked(oracle, of_file(tmp_path, "y", **columns, key=steps, y=labels))
+    assert said(found) == (Status.WARN, "A14") and "key rises with every row" in found.summary
+    assert found.remedy.endswith("--config.data.drop=\"('key',)\"")
+    # A time that rises, of what comes mixed; what repeats; and a line through the plane.
+    mixed, repeated = draws(2).permutation(labels), steps // 90
+    for key, target in ((steps, mixed), (repeated, labels)):
+        found = asked(oracle, of_file(tmp_path, "y", **columns, key=key, y=target))
+        assert found.status == Status.PASS
+    line = np.sort(draws(3).normal(size=(180, 1)), 0)
+    found = asked(oracle, made(np.concatenate([line, line**3], 1), (line[:, 0] > 0).astype(int)))
+    assert found.status == Status.PASS
 
 
 def test_a_shifted_column_is_named():

@@ -503,6 +503,14 @@ SABOTAGED = {
             },
         ),
         ("A14", with_train(lambda x, y: (np.c_[x[:, :5], y.astype(np.float32)], y), both=True)),
+        (
+            "A14",
+            with_train(
+                lambda x, y: (np.c_[x[:, :5], np.where(y == 1, np.float32(-3), x[:, 5])], y),
+                both=True,
+            ),
+        ),
+        ("A14", with_train(lambda x, y: (np.c_[x[:, :5], np.arange(len(x)) ** 1.5], np.sort(y)))),
     ],
     "order": [
         ("A15", with_train(lambda x, y: (x[np.argsort(y)], np.sort(y)))),

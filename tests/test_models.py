@@ -1,5 +1,6 @@
 """Networks: what they compute at known weights, how they start, and that lanes stay apart."""
 
+import dataclasses
 import functools
 import math
 
@@ -10,7 +11,7 @@ import pytest
 from jax import lax
 
 from recipe_jax import types
-from recipe_jax.models import _conv, _mask, base, cnn, constant, linear, mlp
+from recipe_jax.models import _conv, _mask, base, cnn, constant, linear, mlp, resnet
 
 TABLE = types.Spec(kind="classification", input_shape=(6,), num_outputs=3, prior=(0.5, 0.25, 0.25))
 IMAGES = types.Spec(
@@ -289,6 +290,26 @@ def test_batch_normalisation_carries_statistics_and_layer_does_not():
     for name, carried in (("none", 0), ("batch", 4), ("layer", 0)):
         _, state = mlp.build(TABLE, width=4, normalization=name).init(KEY)
         assert len(jax.tree.leaves(state)) == carried
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((3, 12, 20), True),
+        ((1, 28, 28), True),
+        ((4, 32, 32), True),
+        ((3, 12, 3), False),
+        ((1, 28, 1), False),
+        ((2, 12, 20), False),
+        ((3, 3, 200), False),
+    ],
+)
+def test_channels_that_came_first_are_named(shape, told):
+    spec = dataclasses.replace(IMAGES, input_shape=shape)
+    for build in (cnn.build, functools.partial(resnet.build, blocks=(1, 1, 1, 1))):
+        with pytest.raises(types.UserError, match="pixels can be halved") as error:
+            build(spec, **({"channels": (8, 8, 8)} if build is cnn.build else {}))
+        assert (f"as {shape} looks: transpose" in str(error.value)) == told
 
 
 def test_tables_and_tiny_images_are_refused_with_a_remedy():

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recipe_jax import config as configs
+from recipe_jax.app import drive
 from recipe_jax.checks import drift, splits
 from recipe_jax.data import _split, base, table
 from recipe_jax.probes.examples import Examples
@@ -210,6 +212,8 @@ NAMES = [f"person {i}" for i in range(60)]
         ("age,age,label\n1,2,yes\n", {}, "2 columns 'age'"),
         (",label\n1,yes\n", {}, "column 1 has no name"),
         ("1,2\n3,4\n", {}, "holds numbers alone"),
+        ("0.0,0,0\n1,2,3\n", {}, "holds numbers alone"),
+        ("0.2,0.2,label\n1,2,a\n", {}, "if line 1 is an example, add a header"),
         ("age;label\n1;yes\n", {}, "1 times ';'"),
         (rows().encode("utf-16"), {}, "not UTF-8"),
         (rows(), {"target": "lable"}, r"no column 'lable'; did you mean label\?"),
@@ -243,6 +247,67 @@ def test_names_that_look_like_numbers_are_levels(tmp_path, text):
     cells = [f'"{text}"', "low"] * 30
     source = table.build(path=write(tmp_path, rows(colour=cells)), target="label")
     assert set(source.raw["colour"]) == {text, "low"}
+
+
+@pytest.mark.parametrize(
+    ("targets", "classes"),
+    [
+        (np.arange(400) % 40 * 7 + 3, True),
+        (np.arange(400) % 40 / 8, False),
+        (np.arange(400) + 1_000_000, False),
+    ],
+    ids=["forty numbers", "eighths", "all different"],
+)
+def test_whole_numbers_may_be_quantities_or_classes(tmp_path, targets, classes):
+    a = np.random.default_rng(0).normal(size=400)
+    path = write(tmp_path, text_of({"a": a, "label": targets}))
+    data = {"name": "table", "path": path, "target": "label"}
+    config = configs.as_dict(configs.complete({"data": data}))
+    with pytest.raises(UserError, match=r"say --config\.objective\.name=regression") as told:
+        drive.make_objective(config, drive.load_task(config))
+    assert ("classes, --config.data.task=classification." in str(told.value)) == classes
+    # Only a dataset that has the setting is told of it.
+    task = drive.load_task(config)
+    config["data"] = {"name": "diabetes"}
+    with pytest.raises(UserError, match=r"name=regression\.$"):
+        drive.make_objective(config, task)
+
+
+NUMBERS = {
+    "german": [f"{i // 10},{i % 10}" for i in range(40)],
+    "signed": [f"{'-' * (i % 2)}{i / 10:.1f}".replace(".", ",") for i in range(40)],
+    "thousands": [f"{1000 + 37 * i:,}" for i in range(40)],
+    "both": [f"{1000.5 + 37 * i:_.1f}".replace(".", ",").replace("_", ".") for i in range(40)],
+    "english": [f"{1000.25 + 37 * i:,.2f}" for i in range(40)],
+    "some whole": [f"{i}" if i % 2 else f"{i},5" for i in range(40)],
+    "some missing": ["NA" if i % 5 == 0 else f"{i},5" for i in range(40)],
+}
+PARTS = [f"{i % 3},{i % 2}" for i in range(40)]
+MIXED = [f"{i},{i + 1}" if i % 4 else f"{i},{i + 1},{i + 2}" for i in range(24)]
+
+
+@pytest.mark.parametrize("cells", NUMBERS.values(), ids=NUMBERS)
+def test_numbers_with_commas_are_refused_by_their_cause(tmp_path, cells):
+    label = ["ab"[i % 2] for i in range(40)]
+    path = write(tmp_path, text_of({"a": cells, "label": label}, ";"), "t.txt")
+    with pytest.raises(UserError, match=r"'a' holds numbers with commas, such as '\S+' \(line "):
+        table.build(path=path, target="label")
+    if "NA" not in cells:
+        path = write(tmp_path, text_of({"b": label, "a": cells}, ";"), "u.txt")
+        for task in ("auto", "regression"):
+            with pytest.raises(UserError, match=r"a point and .* thousands; if they are names of"):
+                table.build(path=path, target="a", task=task)
+    # Names of a few parts are no quantities, nor are classes that are said to be some.
+    label = ["1,5", "2,5"] * 20
+    path = write(tmp_path, text_of({"a": PARTS, "label": label}, ";"), "v.txt")
+    source = table.build(path=path, target="label", task="classification")
+    assert source.raw["a"][1] == "1,1" and source.class_names == ("1,5", "2,5")
+
+
+def test_lists_of_parts_are_no_numbers_with_commas(tmp_path):
+    label = ["ab"[i % 2] for i in range(48)]
+    path = write(tmp_path, text_of({"a": MIXED * 2, "label": label}, ";"), "t.txt")
+    assert table.build(path=path, target="label").raw["a"][0] == "0,1,2"
 
 
 def test_a_class_with_one_example_is_refused_when_splitting(tmp_path):

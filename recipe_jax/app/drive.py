@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from recipe_jax import assembly, provenance, resolve, study, tracking, writers
 from recipe_jax import config as configs
@@ -202,11 +203,26 @@ def make_objective(config: Mapping[str, Any], task: Task) -> Objective:
     section = dict(config["objective"])
     name = section.pop("name")
     if name in KINDS and name != task.spec.kind:
+        classes = name == "classification" and "task" in config["data"] and _may_be_classes(task)
         raise UserError(
             f"The targets of {task.name} mean {task.spec.kind}, the objective is {name}; "
-            f"say --config.objective.name={task.spec.kind}."
+            f"say --config.objective.name={task.spec.kind}"
+            + (", or, if they are classes, --config.data.task=classification." if classes else ".")
         )
     return resolve.resolve("objectives", name)(task.spec, **section)
+
+
+def _may_be_classes(task: Task) -> bool:
+    """Whether the targets are whole numbers, one an example, each of them twice or more on average:
+    as counts of something are, and as names of classes are."""
+    targets = np.asarray(task.train.targets, np.float64)
+    if targets.ndim != 2 or targets.shape[1] != 1:
+        return False
+    # Targets were put on one scale in float32, which is exact to seven digits of their range.
+    values = targets * np.asarray(task.spec.target_scale) + np.asarray(task.spec.target_mean)
+    rounded = np.round(values)
+    whole = np.abs(values - rounded).max() <= min(0.1, 1e-5 * float(np.abs(values).max() + 1))
+    return bool(whole) and 2 * len(np.unique(rounded)) <= len(rounded)
 
 
 def _check_space(config: Mapping[str, Any], task: Task, search: Search) -> None:

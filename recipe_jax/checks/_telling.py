@@ -1,8 +1,10 @@
 """How a check tells what it found."""
 
+import shlex
+from collections.abc import Sequence
 from typing import Any
 
-from recipe_jax.types import Finding, Status
+from recipe_jax.types import Finding, Status, Task
 
 
 def fault(
@@ -39,3 +41,13 @@ def healthy(check: str, summary: str, *, row: str = "", **evidence: Any) -> Find
 def percent(share: float) -> str:
     """A share as people write it."""
     return f"{share:.1%}" if 0 < share < 0.1 else f"{share:.0%}"
+
+
+def without(task: Task, names: Sequence[str]) -> str:
+    """How to leave columns out: the flag to paste where they were read from a file by name, else
+    in words."""
+    if getattr(task.encoder, "columns", None) is None:
+        return f"leave {', '.join(names)} out."
+    value = repr(tuple(map(str, names)))
+    safe = not set(value) & set('"$`\\!')
+    return "--config.data.drop=" + (f'"{value}"' if safe else shlex.quote(value))

@@ -90,7 +90,7 @@ def advise(
         )
     middle, quarters = np.median(values), np.subtract(*np.percentile(values, (75, 25)))
     spike, share = _spike(values)
-    if share > SPIKE and len(np.unique(values)) > FEW:
+    if share > SPIKE and len(np.unique(values)) > FEW and not _is_class(values == spike, target):
         return Advice(
             f"discontinuous, {share:.0%} are {spike:g}",
             f"a column more that says where {{column}} is {spike:g}",
@@ -153,6 +153,12 @@ def _spike(values: np.ndarray) -> tuple[float, float]:
     """The commonest value and its share."""
     distinct, counts = np.unique(values, return_counts=True)
     return float(distinct[counts.argmax()]), float(counts.max() / len(values))
+
+
+def _is_class(where: np.ndarray, target: np.ndarray) -> bool:
+    """Whether these are the examples of one class: then the column is the answer, which is told
+    elsewhere, and not to be sharpened."""
+    return any(np.array_equal(where.astype(target.dtype), each) for each in target.T)
 
 
 def _codes(values: np.ndarray, target: np.ndarray) -> bool:

@@ -1,11 +1,13 @@
 """What do the examples look like: samples, balance, ranges, and what enters the network?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
-from recipe_jax.probes.examples import Examples, table_columns
+from recipe_jax.checks._telling import without
+from recipe_jax.probes.examples import Examples, column_places, table_columns
 from recipe_jax.types import Finding, Split, Status, Task, judge
 
 SHOWN_IMAGES, SHOWN_SEQUENCES, SHOWN_ROWS = 60, 24, 12
@@ -13,6 +15,7 @@ MOST_STEPS, MOST_FEATURES = 128, 8
 """Of a long sequence every second, third, ... step is shown, and of many features the first."""
 
 RARE_CLASS_RATIO = 0.1
+LISTED = 5
 
 
 def look(examples: Examples) -> Iterator[Finding]:
@@ -77,9 +80,7 @@ def feature_ranges(task: Task) -> Finding:
     )
     flat = _flat(task, inputs)
     names = feature_names(task, flat.shape[1])
-    # The level that stands for unknown text is the encoder's own, and empty in training.
-    own = np.array([name.endswith("=(other)") for name in names])
-    constant = np.flatnonzero((flat.max(0) == flat.min(0)) & ~own)
+    constant = np.flatnonzero((flat.max(0) == flat.min(0)) & ~of_encoder(names))
     if task.modality == "image":
         with np.errstate(invalid="ignore"):
             evidence: dict[str, Any] = {
@@ -96,7 +97,10 @@ def feature_ranges(task: Task) -> Finding:
                 "std": flat.std(0, dtype=np.float64),
             }
     evidence["constant"] = [names[i] for i in constant]
-    told = f"{len(constant)} of {flat.shape[1]} features never change"
+    told = f"{len(constant)} of {flat.shape[1]} features never change{'s' * (len(constant) == 1)}"
+    columns = _columns_of(task, evidence["constant"])
+    if len(constant) and task.modality != "image":
+        told += f": {listed(columns)}"
     return judge(
         not len(constant) or task.modality == "image",
         f"Raw values from {flat.min():.4g} to {flat.max():.4g}; {told}."
@@ -106,9 +110,32 @@ def feature_ranges(task: Task) -> Finding:
         check="feature_ranges",
         row="DATA1 DATA3",
         fault="A8",
-        remedy="A constant column carries nothing: leave it out.",
+        remedy=f"What never changes carries nothing: {without(task, columns)}",
         evidence=evidence,
     )
+
+
+def of_encoder(names: Sequence[str]) -> Bool[np.ndarray, " features"]:
+    """Which features stand for unknown text: they are the encoder's own, and empty in training."""
+    return np.array([name.endswith("=(other)") for name in names], bool)
+
+
+def _columns_of(task: Task, names: Sequence[str]) -> list[str]:
+    """The columns that gave these features, each once."""
+    if task.modality != "table":
+        return list(names)
+    features = feature_names(task, task.spec.input_shape[0])
+    return [
+        column
+        for column, own in column_places(task).items()
+        if any(features[place] in names for place in own)
+    ]
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{', '.join(names[:LISTED])}{more}"
 
 
 def non_finite(task: Task) -> Finding:

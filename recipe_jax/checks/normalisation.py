@@ -35,14 +35,18 @@ def look(examples: Examples) -> Iterator[Finding]:
     varies = ~constant
     off = float(np.abs(mean[varies]).max(initial=0.0))
     wide = float(np.abs(deviation[varies] - 1.0).max(initial=0.0))
+    own_levels = data_audit.of_encoder(names.tolist())
+    never = names[constant & ~own_levels].tolist()
     told = (
         f"Over the training split the {len(names)} {what} that enter have means up to {off:.2g} "
         f"and deviations within {wide:.2g} of 1; "
-        + (f"{int(constant.sum())} never vary and enter as 0" if constant.any() else "all vary")
+        + _never(never, levels=bool((constant & own_levels).any()))
         + (f"; {', '.join(names[tiny][:3])} hardly vary beside their means" if tiny.any() else "")
         + _targets(task)
     )
-    evidence = _evidence(names, raw=raw, own=own, held=held, constant=constant, tiny=tiny)
+    evidence = _evidence(
+        names, raw=raw, own=own, held=held, constant=constant & ~own_levels, tiny=tiny
+    )
     both = np.concatenate([own, held])
     if off > EXACT and float(np.abs(both.mean(0)[varies]).max(initial=0.0)) < 0.01 * off:
         yield fault(
@@ -64,6 +68,14 @@ def guarded(raw: Float[np.ndarray, "n columns"]) -> tuple[np.ndarray, np.ndarray
         constant = raw.max(0) == raw.min(0)
         tiny = ~constant & (raw.std(0) < TINY * np.abs(raw.mean(0)))
     return constant, tiny
+
+
+def _never(names: list[str], *, levels: bool) -> str:
+    """Says what never varies; levels: whether some stand for words that no example has."""
+    if not names:
+        return "all vary" + ", but for the levels of unknown words" * levels
+    ends = ("never varies and enters", "never vary and enter")[len(names) > 1]
+    return f"{data_audit.listed(names)} {ends} as 0"
 
 
 def by_feature(task: Task, inputs: np.ndarray) -> Float[np.ndarray, "rows columns"]:

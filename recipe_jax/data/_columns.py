@@ -1,6 +1,7 @@
 """Tables of text cells, and cells as numbers: what counts as missing, what as a number."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,12 @@ Columns = Mapping[str, Any] | pd.DataFrame
 
 MISSING = frozenset(
     ("", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "NULL", "null", "None")
+)
+
+
+_COMMAS = re.compile(
+    r"[+-]?(\d+|\d{1,3}([. \u00a0\u202f'’]\d{3})+),\d+"  # 42,28 and 1.234,5
+    r"|[+-]?\d{1,3}(,\d{3})+(\.\d*)?"  # 1,000 and 1,234.5
 )
 
 
@@ -64,6 +71,11 @@ def as_dates(cells: Sequence[Any] | np.ndarray) -> np.ndarray | None:
     except (ValueError, TypeError):
         return None
     return dates.dt.tz_localize(None).to_numpy("datetime64[ns]").astype(np.float64)
+
+
+def with_commas(cells: Sequence[Any] | np.ndarray, text: np.ndarray) -> np.ndarray:
+    """Positions, among those of the text cells, of numbers that are written with a comma."""
+    return np.array([i for i in text if _COMMAS.fullmatch(str(cells[i]).strip())], np.int64)
 
 
 def as_levels(cells: Sequence[Any] | np.ndarray) -> np.ndarray:

@@ -78,12 +78,18 @@ def _delimiter(file: IO[str], path: pathlib.Path) -> str:
 def _check_header(path: pathlib.Path, header: list[str]) -> None:
     if not header:
         raise UserError(f"{path} holds no text; give it a header and rows.")
-    for place, name in enumerate(header, start=1):
-        if not name:
-            raise UserError(f"{path}: column {place} has no name; name it, or save without index.")
-        if header.count(name) > 1:
-            raise UserError(f"{path}: there are {header.count(name)} columns {name!r}; rename one.")
+    if "" in header:
+        place = header.index("") + 1
+        raise UserError(f"{path}: column {place} has no name; name it, or save without index.")
     if all(_columns.as_number(name) is not None for name in header):
         raise UserError(
             f"{path} line 1 holds numbers alone, and should name the columns; add a header."
         )
+    for name in header:
+        if (count := header.count(name)) > 1:
+            example = _columns.as_number(name) is not None
+            raise UserError(
+                f"{path}: there are {count} columns {name!r}; "
+                + ("if line 1 is an example, add a header; else " * example)
+                + "rename one."
+            )

@@ -14,6 +14,8 @@ from recipe_jax.types import Finding, Status, UserError
 # A column this numeric is meant to be numeric, and its text cells are mistakes.
 _MOSTLY = 0.9
 _MOST_LEVELS = 50
+# Of so many different cells a few may be names such as "1,2" for the first and the second.
+_MOST_NAMES = 10
 
 
 def build(
@@ -111,6 +113,8 @@ def _read_target(file: pathlib.Path, table: Table, *, name: str, task: str) -> _
             "fill them in or remove those rows."
         )
     numbers, text = _columns.as_numbers(cells)
+    if task != "classification":
+        _check_commas(file, table, text=text, name=name, target=True)
     if (len(text) and task == "regression") or 0 < len(text) <= (1 - _MOSTLY) * len(cells):
         raise _stray(file, table, text=text, name=name)
     if len(text):
@@ -161,6 +165,7 @@ def _read_column(file: pathlib.Path, table: Table, *, name: str) -> np.ndarray:
             )
         _check_infinite(file, table, numbers, name=name)
         return numbers
+    _check_commas(file, table, text=text, name=name)
     levels = _columns.as_levels(cells)
     present = [level for level in levels if level is not None]
     share, distinct = 1 - len(text) / len(present), len(set(present))
@@ -183,6 +188,23 @@ def _use(name: str, levels: np.ndarray) -> str:
     if len(set(present)) <= len(levels) / 2:
         return f"keep the rows of each in one split with data.group={name!r}, or "
     return ""
+
+
+def _check_commas(
+    file: pathlib.Path, table: Table, *, text: np.ndarray, name: str, target: bool = False
+) -> None:
+    """UserError where numbers with commas would be taken for words."""
+    cells = table.columns[name]
+    commas = _columns.with_commas(cells, text)
+    if not len(commas) or len(commas) < _MOSTLY * len(text):
+        return
+    if target or len({cell for cell in cells if not _columns.is_missing(cell)}) > _MOST_NAMES:
+        classes = "; if they are names of classes, set data.task=classification" if target else ""
+        raise UserError(
+            f"{file}: column {name!r} holds numbers with commas, such as {cells[commas[0]]!r} "
+            f"({table.place(commas[0])}): write them with a point and without separators of "
+            f"thousands{classes}."
+        )
 
 
 def _stray(file: pathlib.Path, table: Table, *, text: np.ndarray, name: str) -> UserError:

@@ -47,6 +47,17 @@ def max_pool(
     return even.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
 
 
+def channels_first(shape: Sequence[int]) -> str:
+    """What to say of images that are too low, where what should be their height looks like their
+    channels: 1, 3 or 4 and less than what follows."""
+    if shape[0] not in (1, 3, 4) or shape[0] >= min(shape[1:]):
+        return ""
+    return (
+        f" Or the axes are (channels, height, width), as {tuple(shape)} looks: transpose the "
+        "inputs to (examples, height, width, channels)."
+    )
+
+
 def _plain(x: Any, kernel: Any, strides: Any, pads: Any) -> jax.Array:
     return lax.conv_general_dilated(
         x, kernel, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC")

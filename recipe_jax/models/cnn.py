@@ -81,5 +81,6 @@ def _image(spec: Spec, channels: tuple[int, ...]) -> tuple[int, int, int]:
         raise UserError(
             f"model.channels={channels} halves the image {len(channels)} times, and {height} x "
             f"{width} pixels can be halved {most} times; give at most {most} channels."
+            + _conv.channels_first(spec.input_shape)
         )
     return height, width, colours

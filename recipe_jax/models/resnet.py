@@ -195,4 +195,5 @@ def _check(spec: Spec, blocks: tuple[int, ...], stem: str) -> None:
         raise UserError(
             f"model.blocks={blocks} with model.stem={stem} halves the image {halved} times, and "
             f"{height} x {width} pixels can be halved {most} times; {remedy}."
+            + _conv.channels_first(spec.input_shape)
         )

@@ -115,6 +115,19 @@ def table_columns(task: Task, inputs: np.ndarray) -> dict[str, np.ndarray]:
     return {name: each if each.dtype == object else _as_read(each) for name, each in raw.items()}
 
 
+def column_places(task: Task) -> dict[str, list[int]]:
+    """Which inputs of a table each of its columns gives, by the name of the column."""
+    columns = getattr(task.encoder, "columns", None)
+    if columns is None:
+        names = task.feature_names or [f"feature {i}" for i in range(task.spec.input_shape[0])]
+        return {name: [i] for i, name in enumerate(names)}
+    ends = np.cumsum([len(column.feature_names) for column in columns]).tolist()
+    return {
+        column.name: list(range(end - len(column.feature_names), end))
+        for column, end in zip(columns, ends)
+    }
+
+
 def _as_read(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Without the digits that float32 made up: whole numbers are whole again."""
     largest = np.max(np.abs(values), where=np.isfinite(values), initial=0.0)

@@ -15,8 +15,8 @@ from recipe_jax.types import Decision, Finding, Status, Task
 
 EXPECTS = "The data are what their description says: no bad values, no leak between the splits."
 FIRST = (
-    *("data_audit", "distributions", "duplicates", "near_copies", "label_errors", "outliers"),
-    *("corrupt", "oracle", "normalisation", "columns", "symmetries", "splits", "drift"),
+    *("data_audit", "distributions", "spellings", "duplicates", "near_copies", "label_errors"),
+    *("outliers", "corrupt", "oracle", "normalisation", "columns", "symmetries", "splits", "drift"),
     *("feed_order", "sample_size", "class_balance"),
 )
 """Questions in the order in which they are told; those not named here come after them."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from recipe_jax.probes.examples import column_places
 from recipe_jax.recipe import deciding
 from recipe_jax.recipe.base import Context
 from recipe_jax.recipe.deciding import Change
@@ -120,14 +121,7 @@ def grouped(task: Task) -> list[Inputs]:
         names = task.feature_names or tuple(f"feature {i + 1}" for i in range(shape[-1]))
         return [Inputs(name, tuple(places[:, i].tolist())) for i, name in enumerate(names)]
     if task.modality == "table":
-        columns = getattr(task.encoder, "columns", None)
-        if columns is None:
-            return [Inputs(name, (i,)) for i, name in enumerate(task.feature_names)]
-        ends = np.cumsum([len(column.feature_names) for column in columns])
-        return [
-            Inputs(column.name, tuple(range(end - len(column.feature_names), end)))
-            for column, end in zip(columns, ends.tolist())
-        ]
+        return [Inputs(name, tuple(own)) for name, own in column_places(task).items()]
     return []
 
 
