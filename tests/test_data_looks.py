@@ -463,6 +463,11 @@ def test_what_a_mark_of_one_class_explains_is_what_was_measured():
     )
     flat, labels = np.c_[wine.data, mark, wine.target], wine.target
     told, apart = leaks.of_classes(flat, labels)
+    assert len(leaks.marks(flat, labels, told, apart)) == 0
+    ones = np.c_[wine.data, np.eye(3)[labels][:, :2]]
+    assert leaks.marks(ones, labels, *leaks.of_classes(ones, labels)).tolist() == [13, 14]
+    twice = np.c_[wine.data, mark, 1 - mark]
+    assert len(leaks.marks(twice, labels, *leaks.of_classes(twice, labels))) == 0
     assert told[-2:] == pytest.approx(1.0) and apart[-2:].tolist() == [False, True]
     assert leaks.ranked(told, apart)[0] == 14
 

@@ -510,6 +510,12 @@ SABOTAGED = {
                 both=True,
             ),
         ),
+        (
+            "A14",
+            with_train(
+                lambda x, y: (np.c_[x[:, :2], np.eye(4, dtype=np.float32)[y]], y), both=True
+            ),
+        ),
         ("A14", with_train(lambda x, y: (np.c_[x[:, :5], np.arange(len(x)) ** 1.5], np.sort(y)))),
     ],
     "order": [

@@ -43,12 +43,13 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         raise NotGiven("there are too many features, or too few, to look at one at a time")
     if meaning.kind == "values":
         told = of_values(flat, as_numpy(facts.train.targets).reshape(len(flat), -1))
-        apart = np.ones(len(told), bool)
+        apart, together = np.ones(len(told), bool), np.zeros(0, int)
     else:
         labels = meaning.labels(facts.train.targets).ravel()
         if len(labels) != len(flat):
             raise NotGiven("an example has several labels")
         told, apart = of_classes(flat, labels)
+        together = marks(flat, labels, told, apart)
     order = ranked(told, apart)
     known, best = order[(told > ALL)[order] & apart[order]], int(order[0])
     how = explained(float(told[best]), counts=bool(apart[best]))
@@ -64,6 +65,19 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             certainty="statistical",
             explains=("A9", "A13"),
             features=known,
+        )
+    elif len(together):
+        yield fault(
+            "leaking_feature",
+            "A14",
+            f"Features {', '.join(map(str, together[:FEW]))}{', ...' * (len(together) > FEW)} mark "
+            "whole classes, and together tell every two classes apart: they are the answer under "
+            "another name.",
+            "Leave these features out, unless they are known before the answer is.",
+            row="DATA1 DATA6",
+            certainty="statistical",
+            warn=True,
+            features=together,
         )
     elif single:
         yield fault(
@@ -165,6 +179,24 @@ def of_classes(
         gap = np.diff(means).min() if len(means) > 1 else 0
         apart[column] = gap > 3 * np.sqrt(within[column]) + 1e-9
     return share, apart
+
+
+def marks(
+    flat: Float[np.ndarray, "n features"],
+    labels: Int[np.ndarray, " n"],
+    told: Float[np.ndarray, " features"],
+    apart: Bool[np.ndarray, " features"],
+) -> Int[np.ndarray, " marks"]:
+    """Features that mark classes and tell every two of them apart together, as the ones and zeros
+    of the class do: no more of them than classes. told, apart: as `of_classes` finds them."""
+    columns, classes = np.flatnonzero((told > ALL) & ~apart), np.unique(labels)
+    if not 2 <= len(columns) <= len(classes):
+        return columns[:0]
+    chosen = flat[:, columns]
+    means = np.stack([chosen[labels == label].mean(0) for label in classes])
+    within = np.sqrt(np.maximum(1 - told[columns], 0) * chosen.var(0))
+    differ = (np.abs(means[:, None] - means[None]) > 3 * within + 1e-9).any(-1)
+    return columns if differ.sum() == len(classes) * (len(classes) - 1) else columns[:0]
 
 
 def of_one_value(
