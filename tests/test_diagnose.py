@@ -448,6 +448,51 @@ def standard(variables, inputs):
     return jax.nn.relu(hidden) @ variables[1]["w"]
 
 
+def batch_statistics(variables, inputs, *, train):
+    """Batch normalisation that carries its averages, and never uses them."""
+    weights, _ = variables
+    hidden = inputs @ weights[0]["w"]
+    return standard(weights, inputs), (weights, (hidden.mean(0), hidden.var(0)))
+
+
+def placed(variables, inputs):
+    """A table of positions that is laid along the batch."""
+    table = jnp.sin(jnp.outer(jnp.arange(512.0), 1.0 + jnp.arange(FEATURES)))
+    return mlp(variables, inputs + table[: len(inputs)])
+
+
+def read_as_series(variables, inputs):
+    """A loop over time that finds the batch in its place."""
+    return jax.lax.scan(
+        lambda held, out: (0.5 * held + out,) * 2, jnp.zeros(CLASSES), mlp(variables, inputs)
+    )[1]
+
+
+def limited(variables, inputs, room=6):
+    """Experts that take so many examples of a batch, the first that come."""
+    hidden = jax.nn.relu(inputs @ variables[0]["w"])
+    chosen = jax.nn.one_hot(hidden[:, :4].argmax(1), 4)
+    kept = chosen * (jnp.cumsum(chosen, 0) <= room)
+    return mlp(variables, inputs) * (1 + kept @ jnp.arange(4.0))[:, None]
+
+
+def drawn_again(variables, inputs):
+    """Draws the same numbers at every evaluation."""
+    return mlp(variables, inputs + 0.1 * jax.random.normal(jax.random.key(3), inputs.shape))
+
+
+def in_sixteen_bits(variables, inputs):
+    weights = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), variables)
+    return mlp(weights, inputs.astype(jnp.bfloat16)).astype(jnp.float32)
+
+
+def with_memory(variables, inputs):
+    """Every row of a batch has a memory of its own, which is carried from batch to batch."""
+    weights, memory = variables
+    outputs = mlp(weights, inputs + memory)
+    return outputs, (weights, 0.5 * memory + 0.1 * inputs)
+
+
 def slowly(new, old):
     """A step a hundred thousand times too small."""
     return jax.tree.map(lambda n, o: o + 1e-5 * (n - o), new[0], old[0]), new[1]
@@ -517,8 +562,17 @@ SABOTAGED = {
         ("C11", classifier(apply=lambda v, x: mlp(v, x) * 0 + mlp(v, x).mean(0))),
         ("B7", classifier(apply=lambda v, x: mlp(v, x - x.mean(0)))),
         ("C11", classifier(apply=lambda v, x: jax.nn.softmax(mlp(v, x), axis=0))),
-        ("C17", classifier(apply=standard)),
+        (
+            "C17",
+            classifier(
+                init=lambda key: (init(key), (jnp.zeros(16), jnp.ones(16))), apply=batch_statistics
+            ),
+        ),
+        ("C11", classifier(apply=standard)),
+        ("C11", classifier(apply=placed)),
+        ("C11", classifier(apply=read_as_series)),
         ("C11", sequence(apply=lambda v, x: token_apply(v, jnp.roll(x, -1, 1)))),
+        ("C11", sequence(apply=lambda v, x: token_apply(v, x) + jnp.arange(len(x))[:, None, None])),
     ],
     "symmetry": [("C1", classifier(init=lambda key: jax.tree.map(jnp.zeros_like, init(key))))],
     "initial_loss": [
@@ -979,6 +1033,44 @@ def test_lanes_are_lanes():
 @pytest.mark.slow
 def test_what_cannot_be_vectorised_is_trained_lane_by_lane():
     assert wrong(asked("works", classifier(apply=called_back))) == {}
+
+
+@pytest.mark.parametrize(
+    "apply, said, remedy",
+    [
+        (standard, "Replacing one example", "a normalisation over axis 0"),
+        (placed, "depend on an example's place in the batch", "a table added along axis 0"),
+    ],
+)
+def test_how_examples_depend_on_their_batch_is_told(apply, said, remedy):
+    (found,) = asked("batch_mates", classifier(apply=apply))
+    assert (found.fault, found.status) == ("C11", Status.FAIL)
+    assert said in found.summary and remedy in found.remedy
+    assert {"F8", "G6" if apply is placed else "C17"} <= set(found.explains)
+
+
+def test_an_answer_in_sight_says_nothing_of_the_rate():
+    given = sequence(apply=lambda v, x: token_apply(v, jnp.roll(x, -1, 1)))
+    leak = next(f for f in asked("batch_mates", given) if f.fault)
+    rate = finding("E2", certainty="statistical", explains=("F8",))
+    assert ranked(rate, leak) == [("C11", ["E2"])]
+
+
+MEMORY = (lambda key: (init(key), jax.random.normal(key, (32, FEATURES))), with_memory)
+
+
+@pytest.mark.parametrize(
+    "begin, apply",
+    [
+        (init, limited),
+        (init, drawn_again),
+        (init, in_sixteen_bits),
+        (normalised_init, normalised),
+        MEMORY,
+    ],
+)
+def test_what_only_seems_to_depend_on_a_place_is_left_in_peace(begin, apply):
+    assert wrong(asked("batch_mates", classifier(init=begin, apply=apply))) == {}
 
 
 def test_everything_frozen_is_warned_of():
