@@ -11,6 +11,7 @@ import pytest
 
 import recipe_jax
 from recipe_jax.checks import _asking as asking
+from recipe_jax.checks import inputs_read
 from recipe_jax.probes import runs
 from recipe_jax.probes.facts import Facts, NotGiven
 from recipe_jax.types import Finding, Status, UserError
@@ -493,6 +494,73 @@ def with_memory(variables, inputs):
     return outputs, (weights, 0.5 * memory + 0.1 * inputs)
 
 
+def steps(seen=slice(-2, None), count=COUNT, length=12):
+    """Three quantities at each of so many times, and a target that knows some of the times."""
+    inputs = np.random.default_rng(2).normal(size=(count, length, 3)).astype(np.float32)
+    return inputs, inputs[:, seen].sum((1, 2))[:, None] / np.float32(3)
+
+
+def through_time(read=lambda states: states[-1], **changed):
+    """A recurrent network, and which of its states the answer is made from."""
+
+    def begin(key):
+        one, two = jax.random.split(key)
+        return {"in": init(one, (3, 16)), "on": init(two, (16, 16)), "out": init(two, (16, 1))}
+
+    def apply(variables, inputs):
+        def step(held, now):
+            held = jnp.tanh(mlp(variables["in"], now) + mlp(variables["on"], held))
+            return held, held
+
+        start = jnp.zeros((len(inputs), 16))
+        return mlp(variables["out"], read(jax.lax.scan(step, start, inputs.swapaxes(0, 1))[1]))
+
+    return windowed(begin, apply, **changed)
+
+
+def windowed(begin, apply, data=None, **changed):
+    inputs, targets = data or steps()
+    given = {
+        "init": begin,
+        "apply": apply,
+        "train": (inputs[:300], targets[:300]),
+        "validation": (inputs[300:], targets[300:]),
+    }
+    return regression(**(given | changed))
+
+
+def pictures(read, size=(12, 12, 1)):
+    """A layer on what is read of pictures, the brightness of which is the target."""
+    draw = np.random.default_rng(4)
+    targets = draw.normal(size=(COUNT, 1)).astype(np.float32)
+    inputs = targets[..., None, None] + 0.5 * draw.normal(size=(COUNT, *size)).astype(np.float32)
+    width = int(np.prod(jax.eval_shape(read, inputs[:1]).shape))
+    return windowed(
+        lambda key: init(key, (width, 8, 1)),
+        lambda v, x: mlp(v, read(x).reshape(len(x), -1)),
+        (inputs.astype(np.float32), targets),
+    )
+
+
+def fading(length):
+    """A sum that keeps a thousandth from step to step: what was early is lost in rounding."""
+
+    def apply(variables, inputs):
+        def step(held, now):
+            held = 1e-3 * held + now
+            return held, None
+
+        held = jax.lax.scan(step, jnp.zeros((len(inputs), 3)), inputs.swapaxes(0, 1))[0]
+        return mlp(variables, held)
+
+    return windowed(lambda key: init(key, (3, 8, 1)), apply, steps(length=length))
+
+
+def forced(variables, inputs, train):
+    """Training is shown the first half of the answer; evaluation is not."""
+    return mlp(variables, inputs if train else inputs.at[:, 3:].set(0.0))
+
+
 def slowly(new, old):
     """A step a hundred thousand times too small."""
     return jax.tree.map(lambda n, o: o + 1e-5 * (n - o), new[0], old[0]), new[1]
@@ -807,6 +875,21 @@ SABOTAGED = {
         ("C6", regression(apply=lambda v, x: jax.nn.softmax(mlp(v, x)))),
         ("D8", classifier(apply=lambda v, x: mlp(v, jnp.zeros_like(x)))),
     ],
+    "inputs_read": [
+        ("D8", through_time(lambda states: states[0])),
+        ("D8", classifier(apply=lambda v, x: mlp([{**v[0], "w": v[0]["w"][:3]}, v[1]], x[:, :3]))),
+        ("D8", pictures(lambda x: x[:, 0])),
+        ("D8", pictures(lambda x: x[:, :, 3])),
+        (
+            "D8",
+            classifier(
+                init=token_init,
+                apply=lambda v, x: token_apply(v, x[:, 0]),
+                train=(text()[0], text()[1][:, -1]),
+                validation=None,
+            ),
+        ),
+    ],
     "works": [("F8", with_train(shuffled, both=True))],
 }
 
@@ -1071,6 +1154,68 @@ MEMORY = (lambda key: (init(key), jax.random.normal(key, (32, FEATURES))), with_
 )
 def test_what_only_seems_to_depend_on_a_place_is_left_in_peace(begin, apply):
     assert wrong(asked("batch_mates", classifier(init=begin, apply=apply))) == {}
+
+
+def test_what_is_not_read_is_named():
+    (found,) = asked("inputs_read", through_time(lambda states: states[0]))
+    assert found.summary.startswith("11 of 12 time steps (1 to 11) change no output")
+    assert found.status == Status.FAIL and "F8" in found.explains
+
+
+PARTLY = {
+    "recurrent": through_time(),
+    "the largest of all times": through_time(lambda states: states.max(0)),
+    "forgets fast": fading(200),
+    "cropped": pictures(lambda x: x[:, 4:8, 4:8]),
+    "every other pixel": pictures(lambda x: x[:, ::2, ::2]),
+    "a few columns left out": classifier(
+        apply=lambda v, x: mlp([{**v[0], "w": v[0]["w"][:4]}, v[1]], x[:, :4])
+    ),
+    "shown more in training": classifier(apply=forced),
+    "cut to steps": classifier(apply=lambda v, x: mlp(v, jnp.round(x))),
+    "detached": classifier(apply=lambda v, x: mlp(v, jax.lax.stop_gradient(x))),
+    "tokens": sequence(),
+    "constant columns": with_train(
+        lambda x, y: (np.c_[x[:, :2], np.ones((len(x), 4))].astype(np.float32), y), both=True
+    )
+    | {"apply": lambda v, x: mlp([{**v[0], "w": v[0]["w"][:2]}, v[1]], x[:, :2])},
+    "largest number of several": classifier(
+        init=lambda key: init(key, (FEATURES, 16, CLASSES)),
+        apply=lambda v, x: mlp(v, jax.nn.one_hot(x.argmax(-1), FEATURES)),
+    ),
+}
+
+
+TRAINED = ("cropped", "every other pixel")
+"""Whether these are in order is seen by training."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if n in TRAINED[1:] else []) for n in PARTLY],
+)
+def test_a_program_that_reads_enough_is_left_in_peace(name):
+    assert wrong(asked("inputs_read", PARTLY[name])) == {}
+
+
+def test_inputs_hidden_on_purpose_are_not_missed():
+    program = recipe_jax.experiment(**classifier(apply=lambda v, x: mlp(v, x.at[:, 2:].set(0))))
+    (found,) = inputs_read.diagnose(Facts(program))
+    assert found.fault == "D8" and "4 of 6 features (2 to 5)" in found.summary
+    (found,) = inputs_read.diagnose(Facts(program._replace(unseen=(2, 3, 4, 5))))
+    assert found.status == Status.PASS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seen, status", [(slice(-2, None), None), (slice(0, 2), Status.FAIL)])
+def test_a_window_of_time_is_judged_by_whether_training_works(seen, status):
+    given = windowed(
+        lambda key: init(key, (9, 16, 1)),
+        lambda v, x: mlp(v, x[:, -3:].reshape(len(x), -1)),
+        steps(seen),
+    )
+    found = recipe_jax.diagnose(recipe_jax.experiment(**given))
+    assert {c.fault: c.finding.status for c in found.causes}.get("D8") == status, str(found)
 
 
 def test_everything_frozen_is_warned_of():
