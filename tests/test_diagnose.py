@@ -1218,6 +1218,32 @@ def test_a_window_of_time_is_judged_by_whether_training_works(seen, status):
     assert {c.fault: c.finding.status for c in found.causes}.get("D8") == status, str(found)
 
 
+def cosines(variables, inputs, scale=1.0):
+    hidden = jax.nn.relu(inputs @ variables[0]["w"] + 0.1)
+    hidden = hidden / jnp.linalg.norm(hidden, axis=-1, keepdims=True).clip(1e-6)
+    last = variables[1]["w"]
+    return scale * hidden @ (last / jnp.linalg.norm(last, axis=0).clip(1e-6))
+
+
+def test_cosines_without_a_scale_are_told_of_one():
+    (found,) = asked("output_range", classifier(apply=cosines))
+    assert found.fault == "C4" and "multiply a cosine by a scale" in found.remedy
+    (found,) = asked("output_range", classifier(apply=lambda v, x: cosines(v, x, 16.0)))
+    assert found.status == Status.PASS
+    (found,) = asked("output_range", classifier(apply=lambda v, x: jax.nn.relu(mlp(v, x))))
+    assert found.remedy == "Leave the last layer linear."
+
+
+def test_a_decay_that_the_rate_does_not_scale_is_told_by_what_a_step_takes():
+    after = optax.chain(optax.adam(1e-2), optax.add_decayed_weights(-0.12))
+    found = {f.check: f for f in asked("optimiser", classifier(optimizer=after))}["decay"]
+    assert (found.fault, found.status) == ("E5", Status.FAIL)
+    assert "takes 12% of them a step" in found.summary
+    assert "00-fold, or put it before the rate in the chain" in found.remedy
+    before = classifier(optimizer=optax.adamw(1e-2, weight_decay=0.1))
+    assert wrong(asked("optimiser", before)) == {}
+
+
 def test_everything_frozen_is_warned_of():
     (found,) = asked("parameters", classifier(frozen=("w", "b")))
     assert (found.status, found.fault) == (Status.WARN, "C13")
