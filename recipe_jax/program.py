@@ -34,6 +34,7 @@ class Program(NamedTuple):
     augment: (key, inputs, targets) -> both
     frozen: names of the parts of the weights that are meant to stay as they are
     task: one of TASKS; None where it has to be read off the targets
+    unseen: places of an input laid out flat that `apply` hides on purpose
     """
 
     init: Callable[..., PyTree] | None = None
@@ -52,6 +53,7 @@ class Program(NamedTuple):
     augment: Callable[..., tuple[Any, Any]] | None = None
     frozen: tuple[str, ...] = ()
     task: str | None = None
+    unseen: tuple[int, ...] = ()
 
 
 def experiment(

@@ -11,6 +11,7 @@ import pytest
 
 import recipe_jax
 from recipe_jax.checks import _asking as asking
+from recipe_jax.checks import inputs_read
 from recipe_jax.probes import runs
 from recipe_jax.probes.facts import Facts, NotGiven
 from recipe_jax.types import Finding, Status, UserError
@@ -448,6 +449,118 @@ def standard(variables, inputs):
     return jax.nn.relu(hidden) @ variables[1]["w"]
 
 
+def batch_statistics(variables, inputs, *, train):
+    """Batch normalisation that carries its averages, and never uses them."""
+    weights, _ = variables
+    hidden = inputs @ weights[0]["w"]
+    return standard(weights, inputs), (weights, (hidden.mean(0), hidden.var(0)))
+
+
+def placed(variables, inputs):
+    """A table of positions that is laid along the batch."""
+    table = jnp.sin(jnp.outer(jnp.arange(512.0), 1.0 + jnp.arange(FEATURES)))
+    return mlp(variables, inputs + table[: len(inputs)])
+
+
+def read_as_series(variables, inputs):
+    """A loop over time that finds the batch in its place."""
+    return jax.lax.scan(
+        lambda held, out: (0.5 * held + out,) * 2, jnp.zeros(CLASSES), mlp(variables, inputs)
+    )[1]
+
+
+def limited(variables, inputs, room=6):
+    """Experts that take so many examples of a batch, the first that come."""
+    hidden = jax.nn.relu(inputs @ variables[0]["w"])
+    chosen = jax.nn.one_hot(hidden[:, :4].argmax(1), 4)
+    kept = chosen * (jnp.cumsum(chosen, 0) <= room)
+    return mlp(variables, inputs) * (1 + kept @ jnp.arange(4.0))[:, None]
+
+
+def drawn_again(variables, inputs):
+    """Draws the same numbers at every evaluation."""
+    return mlp(variables, inputs + 0.1 * jax.random.normal(jax.random.key(3), inputs.shape))
+
+
+def in_sixteen_bits(variables, inputs):
+    weights = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), variables)
+    return mlp(weights, inputs.astype(jnp.bfloat16)).astype(jnp.float32)
+
+
+def with_memory(variables, inputs):
+    """Every row of a batch has a memory of its own, which is carried from batch to batch."""
+    weights, memory = variables
+    outputs = mlp(weights, inputs + memory)
+    return outputs, (weights, 0.5 * memory + 0.1 * inputs)
+
+
+def steps(seen=slice(-2, None), count=COUNT, length=12):
+    """Three quantities at each of so many times, and a target that knows some of the times."""
+    inputs = np.random.default_rng(2).normal(size=(count, length, 3)).astype(np.float32)
+    return inputs, inputs[:, seen].sum((1, 2))[:, None] / np.float32(3)
+
+
+def through_time(read=lambda states: states[-1], **changed):
+    """A recurrent network, and which of its states the answer is made from."""
+
+    def begin(key):
+        one, two = jax.random.split(key)
+        return {"in": init(one, (3, 16)), "on": init(two, (16, 16)), "out": init(two, (16, 1))}
+
+    def apply(variables, inputs):
+        def step(held, now):
+            held = jnp.tanh(mlp(variables["in"], now) + mlp(variables["on"], held))
+            return held, held
+
+        start = jnp.zeros((len(inputs), 16))
+        return mlp(variables["out"], read(jax.lax.scan(step, start, inputs.swapaxes(0, 1))[1]))
+
+    return windowed(begin, apply, **changed)
+
+
+def windowed(begin, apply, data=None, **changed):
+    inputs, targets = data or steps()
+    given = {
+        "init": begin,
+        "apply": apply,
+        "train": (inputs[:300], targets[:300]),
+        "validation": (inputs[300:], targets[300:]),
+    }
+    return regression(**(given | changed))
+
+
+def pictures(read, size=(12, 12, 1)):
+    """A layer on what is read of pictures, the brightness of which is the target."""
+    draw = np.random.default_rng(4)
+    targets = draw.normal(size=(COUNT, 1)).astype(np.float32)
+    inputs = targets[..., None, None] + 0.5 * draw.normal(size=(COUNT, *size)).astype(np.float32)
+    width = int(np.prod(jax.eval_shape(read, inputs[:1]).shape))
+    return windowed(
+        lambda key: init(key, (width, 8, 1)),
+        lambda v, x: mlp(v, read(x).reshape(len(x), -1)),
+        (inputs.astype(np.float32), targets),
+    )
+
+
+def fading(length):
+    """A sum that keeps a thousandth from step to step: what was early is lost in rounding."""
+
+    def apply(variables, inputs):
+        def step(held, now):
+            held = 1e-3 * held + now
+            return held, None
+
+        held = jax.lax.scan(step, jnp.zeros((len(inputs), 3)), inputs.swapaxes(0, 1))[0]
+        return mlp(variables, held)
+
+    return windowed(lambda key: init(key, (3, 8, 1)), apply, steps(length=length))
+
+
+def forced(variables, inputs, train):
+    """Training is shown the first half of the answer; evaluation is not."""
+    return mlp(variables, inputs if train else inputs.at[:, 3:].set(0.0))
+
+
 def slowly(new, old):
     """A step a hundred thousand times too small."""
     return jax.tree.map(lambda n, o: o + 1e-5 * (n - o), new[0], old[0]), new[1]
@@ -531,8 +644,17 @@ SABOTAGED = {
         ("C11", classifier(apply=lambda v, x: mlp(v, x) * 0 + mlp(v, x).mean(0))),
         ("B7", classifier(apply=lambda v, x: mlp(v, x - x.mean(0)))),
         ("C11", classifier(apply=lambda v, x: jax.nn.softmax(mlp(v, x), axis=0))),
-        ("C17", classifier(apply=standard)),
+        (
+            "C17",
+            classifier(
+                init=lambda key: (init(key), (jnp.zeros(16), jnp.ones(16))), apply=batch_statistics
+            ),
+        ),
+        ("C11", classifier(apply=standard)),
+        ("C11", classifier(apply=placed)),
+        ("C11", classifier(apply=read_as_series)),
         ("C11", sequence(apply=lambda v, x: token_apply(v, jnp.roll(x, -1, 1)))),
+        ("C11", sequence(apply=lambda v, x: token_apply(v, x) + jnp.arange(len(x))[:, None, None])),
     ],
     "symmetry": [("C1", classifier(init=lambda key: jax.tree.map(jnp.zeros_like, init(key))))],
     "initial_loss": [
@@ -767,6 +889,21 @@ SABOTAGED = {
         ("C6", regression(apply=lambda v, x: jax.nn.softmax(mlp(v, x)))),
         ("D8", classifier(apply=lambda v, x: mlp(v, jnp.zeros_like(x)))),
     ],
+    "inputs_read": [
+        ("D8", through_time(lambda states: states[0])),
+        ("D8", classifier(apply=lambda v, x: mlp([{**v[0], "w": v[0]["w"][:3]}, v[1]], x[:, :3]))),
+        ("D8", pictures(lambda x: x[:, 0])),
+        ("D8", pictures(lambda x: x[:, :, 3])),
+        (
+            "D8",
+            classifier(
+                init=token_init,
+                apply=lambda v, x: token_apply(v, x[:, 0]),
+                train=(text()[0], text()[1][:, -1]),
+                validation=None,
+            ),
+        ),
+    ],
     "works": [("F8", with_train(shuffled, both=True))],
 }
 
@@ -993,6 +1130,132 @@ def test_lanes_are_lanes():
 @pytest.mark.slow
 def test_what_cannot_be_vectorised_is_trained_lane_by_lane():
     assert wrong(asked("works", classifier(apply=called_back))) == {}
+
+
+@pytest.mark.parametrize(
+    "apply, said, remedy",
+    [
+        (standard, "Replacing one example", "a normalisation over axis 0"),
+        (placed, "depend on an example's place in the batch", "a table added along axis 0"),
+    ],
+)
+def test_how_examples_depend_on_their_batch_is_told(apply, said, remedy):
+    (found,) = asked("batch_mates", classifier(apply=apply))
+    assert (found.fault, found.status) == ("C11", Status.FAIL)
+    assert said in found.summary and remedy in found.remedy
+    assert {"F8", "G6" if apply is placed else "C17"} <= set(found.explains)
+
+
+def test_an_answer_in_sight_says_nothing_of_the_rate():
+    given = sequence(apply=lambda v, x: token_apply(v, jnp.roll(x, -1, 1)))
+    leak = next(f for f in asked("batch_mates", given) if f.fault)
+    rate = finding("E2", certainty="statistical", explains=("F8",))
+    assert ranked(rate, leak) == [("C11", ["E2"])]
+
+
+MEMORY = (lambda key: (init(key), jax.random.normal(key, (32, FEATURES))), with_memory)
+
+
+@pytest.mark.parametrize(
+    "begin, apply",
+    [
+        (init, limited),
+        (init, drawn_again),
+        (init, in_sixteen_bits),
+        (normalised_init, normalised),
+        MEMORY,
+    ],
+)
+def test_what_only_seems_to_depend_on_a_place_is_left_in_peace(begin, apply):
+    assert wrong(asked("batch_mates", classifier(init=begin, apply=apply))) == {}
+
+
+def test_what_is_not_read_is_named():
+    (found,) = asked("inputs_read", through_time(lambda states: states[0]))
+    assert found.summary.startswith("11 of 12 time steps (1 to 11) change no output")
+    assert found.status == Status.FAIL and "F8" in found.explains
+
+
+PARTLY = {
+    "recurrent": through_time(),
+    "the largest of all times": through_time(lambda states: states.max(0)),
+    "forgets fast": fading(200),
+    "cropped": pictures(lambda x: x[:, 4:8, 4:8]),
+    "every other pixel": pictures(lambda x: x[:, ::2, ::2]),
+    "a few columns left out": classifier(
+        apply=lambda v, x: mlp([{**v[0], "w": v[0]["w"][:4]}, v[1]], x[:, :4])
+    ),
+    "shown more in training": classifier(apply=forced),
+    "cut to steps": classifier(apply=lambda v, x: mlp(v, jnp.round(x))),
+    "detached": classifier(apply=lambda v, x: mlp(v, jax.lax.stop_gradient(x))),
+    "tokens": sequence(),
+    "constant columns": with_train(
+        lambda x, y: (np.c_[x[:, :2], np.ones((len(x), 4))].astype(np.float32), y), both=True
+    )
+    | {"apply": lambda v, x: mlp([{**v[0], "w": v[0]["w"][:2]}, v[1]], x[:, :2])},
+    "largest number of several": classifier(
+        init=lambda key: init(key, (FEATURES, 16, CLASSES)),
+        apply=lambda v, x: mlp(v, jax.nn.one_hot(x.argmax(-1), FEATURES)),
+    ),
+}
+
+
+TRAINED = ("cropped", "every other pixel")
+"""Whether these are in order is seen by training."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if n in TRAINED[1:] else []) for n in PARTLY],
+)
+def test_a_program_that_reads_enough_is_left_in_peace(name):
+    assert wrong(asked("inputs_read", PARTLY[name])) == {}
+
+
+def test_inputs_hidden_on_purpose_are_not_missed():
+    program = recipe_jax.experiment(**classifier(apply=lambda v, x: mlp(v, x.at[:, 2:].set(0))))
+    (found,) = inputs_read.diagnose(Facts(program))
+    assert found.fault == "D8" and "4 of 6 features (2 to 5)" in found.summary
+    (found,) = inputs_read.diagnose(Facts(program._replace(unseen=(2, 3, 4, 5))))
+    assert found.status == Status.PASS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seen, status", [(slice(-2, None), None), (slice(0, 2), Status.FAIL)])
+def test_a_window_of_time_is_judged_by_whether_training_works(seen, status):
+    given = windowed(
+        lambda key: init(key, (9, 16, 1)),
+        lambda v, x: mlp(v, x[:, -3:].reshape(len(x), -1)),
+        steps(seen),
+    )
+    found = recipe_jax.diagnose(recipe_jax.experiment(**given))
+    assert {c.fault: c.finding.status for c in found.causes}.get("D8") == status, str(found)
+
+
+def cosines(variables, inputs, scale=1.0):
+    hidden = jax.nn.relu(inputs @ variables[0]["w"] + 0.1)
+    hidden = hidden / jnp.linalg.norm(hidden, axis=-1, keepdims=True).clip(1e-6)
+    last = variables[1]["w"]
+    return scale * hidden @ (last / jnp.linalg.norm(last, axis=0).clip(1e-6))
+
+
+def test_cosines_without_a_scale_are_told_of_one():
+    (found,) = asked("output_range", classifier(apply=cosines))
+    assert found.fault == "C4" and "multiply a cosine by a scale" in found.remedy
+    (found,) = asked("output_range", classifier(apply=lambda v, x: cosines(v, x, 16.0)))
+    assert found.status == Status.PASS
+    (found,) = asked("output_range", classifier(apply=lambda v, x: jax.nn.relu(mlp(v, x))))
+    assert found.remedy == "Leave the last layer linear."
+
+
+def test_a_decay_that_the_rate_does_not_scale_is_told_by_what_a_step_takes():
+    after = optax.chain(optax.adam(1e-2), optax.add_decayed_weights(-0.12))
+    found = {f.check: f for f in asked("optimiser", classifier(optimizer=after))}["decay"]
+    assert (found.fault, found.status) == ("E5", Status.FAIL)
+    assert "takes 12% of them a step" in found.summary
+    assert "00-fold, or put it before the rate in the chain" in found.remedy
+    before = classifier(optimizer=optax.adamw(1e-2, weight_decay=0.1))
+    assert wrong(asked("optimiser", before)) == {}
 
 
 def test_everything_frozen_is_warned_of():

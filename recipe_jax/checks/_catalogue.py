@@ -36,7 +36,7 @@ NAMES = {
     "C8": "saturated units",
     "C9": "dead units",
     "C10": "vanishing or exploding signals",
-    "C11": "information crosses examples",
+    "C11": "information crosses examples or places",
     "C12": "unused weights",
     "C13": "detached weights",
     "C14": "an operation without a slope",

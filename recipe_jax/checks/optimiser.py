@@ -18,6 +18,8 @@ TIGHT, OFTEN = 0.1, 0.9
 MOST_WORK = 3e8
 CRAWL = 1e-4
 """Size of an update beside the weights: a thousandth is usual."""
+SLIGHT, SHRINKS = 0.1, 1e-3
+"""Decay that is advised: beside the rest of an update, and what a step takes of the weights."""
 
 
 class Response(NamedTuple):
@@ -295,11 +297,14 @@ def _decay(facts: Facts, response: Response) -> Iterator[Finding]:
     if response.decay < 1 and response.shrink < 0.02:
         yield healthy("decay", f"{told}.", row="REG7")
         return
+    fold = max(response.decay / SLIGHT, response.shrink / SHRINKS)
     yield fault(
         "decay",
         "E5",
         f"{told}.",
-        "Lower weight_decay to 0.1 or less, and leave biases and norms out.",
+        f"Lower weight_decay {float(f'{fold:.1g}'):g}-fold, or put it before the rate in the chain "
+        "if it stands after it: a step then takes only the rate times weight_decay of the weights. "
+        "Leave biases and norms out.",
         row="REG7",
         certainty="heuristic",
         warn=response.shrink < 0.1,

@@ -89,7 +89,8 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         CHECK,
         "C4",
         f"{told}: they look like {name} after the last layer, which cannot say what is asked.",
-        "Leave the last layer linear.",
+        "Leave the last layer linear"
+        + ("; multiply a cosine by a scale, of 10 or more or learnt." if -1 <= low < 0 else "."),
         row=ROW,
         explains=("F8", "C9", "D7", "E11", "C8", "E2", "C10", "C13", "C5", "A11"),
     )

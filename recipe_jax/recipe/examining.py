@@ -80,6 +80,7 @@ def program_of(config: Mapping[str, Any], task: Task, objective: Objective) -> P
         batch_size=int(train["batch_size"]),
         augment=None if config["augment"]["name"] == "none" else built.augment,
         task=task.spec.kind,
+        unseen=tuple(train["hidden"]),
     )
 
 
