@@ -34,6 +34,8 @@ class Program(NamedTuple):
     augment: (key, inputs, targets) -> both
     frozen: names of the parts of the weights that are meant to stay as they are
     task: one of TASKS; None where it has to be read off the targets
+    rows: (n,) the row of its file at which each example of `train` stood; None where they stand as
+        they were read
     """
 
     init: Callable[..., PyTree] | None = None
@@ -52,6 +54,7 @@ class Program(NamedTuple):
     augment: Callable[..., tuple[Any, Any]] | None = None
     frozen: tuple[str, ...] = ()
     task: str | None = None
+    rows: np.ndarray | None = None
 
 
 def experiment(

@@ -11,6 +11,7 @@ import pytest
 
 import recipe_jax
 from recipe_jax.checks import _asking as asking
+from recipe_jax.checks import labels as of_labels
 from recipe_jax.probes import runs
 from recipe_jax.probes.facts import Facts, NotGiven
 from recipe_jax.types import Finding, Status, UserError
@@ -26,6 +27,10 @@ def blobs(seed=0, count=COUNT):
     labels = draw.integers(0, CLASSES, count)
     inputs = centres[labels] + draw.normal(size=(count, FEATURES))
     return (inputs / 1.5).astype(np.float32), labels.astype(np.int32)
+
+
+def noise_of(count):
+    return np.random.default_rng(9).normal(size=(count, FEATURES)).astype(np.float32)
 
 
 def init(key, sizes=(FEATURES, 16, CLASSES)):
@@ -156,6 +161,11 @@ def noisy(inputs, labels):
     return inputs, np.where(
         draw.random(len(labels)) < 0.4, draw.integers(0, CLASSES, len(labels)), labels
     )
+
+
+def out_of_step(inputs, labels, begin=120, rows=1):
+    """From row `begin` on the labels are those of so many rows before."""
+    return inputs, np.r_[labels[:begin], np.roll(labels[begin:], rows)]
 
 
 def conflicting(inputs, labels):
@@ -463,6 +473,7 @@ SABOTAGED = {
     "labels": [
         ("A1", with_train(shuffled, both=True)),
         ("A2", with_train(noisy)),
+        ("B1", with_train(out_of_step)),
         ("A14", sequence(train=(text()[0], text()[0]))),
     ],
     "repeats": [
@@ -776,6 +787,58 @@ CASES = [
 @pytest.mark.parametrize("module, fault, given", CASES)
 def test_a_sabotaged_program_is_named(module, fault, given):
     assert fault in wrong(asked(module, given))
+
+
+def test_labels_that_are_out_of_step_are_told_from_where_on():
+    for rows, said in ((1, "those of the row before"), (-2, "those of the row 2 after")):
+        given = with_train(lambda x, y, rows=rows: out_of_step(x, y, rows=rows))
+        (found,) = [f for f in asked("labels", given) if f.fault == "B1"]
+        assert said in found.summary
+        place = int(found.summary.split("about row ")[1].split()[0])
+        assert 110 <= place <= 130
+    (found,) = [f for f in asked("labels", with_train(lost)) if f.fault == "A2"]
+    assert "begin at about row 1" in found.summary
+    apart = with_train(lambda x, y: (x, np.roll(y, 1)))
+    (found,) = [f for f in asked("labels", apart) if f.fault == "A1"]
+    assert "labels of the row after do fit" in found.summary
+
+
+def lost(inputs, labels):
+    """From the middle on the labels are anybody's."""
+    half = len(labels) // 2
+    return inputs, np.r_[labels[:half], np.random.default_rng(0).permutation(labels[half:])]
+
+
+def by_class(hard):
+    """A file sorted by class, of which those from number `hard` on are all alike."""
+    draw = np.random.default_rng(0)
+    labels = np.sort(draw.integers(0, CLASSES, 300)).astype(np.int32)
+    centres = 3 * draw.normal(size=(CLASSES, FEATURES))[np.minimum(np.arange(CLASSES), hard)]
+    return (centres[labels] + draw.normal(size=(300, FEATURES))).astype(np.float32), labels
+
+
+def restless(inputs, labels):
+    """The later, the more labels are another's, by nature."""
+    draw = np.random.default_rng(1)
+    moved = draw.random(len(labels)) < 0.4 * np.arange(len(labels)) / len(labels)
+    return inputs, np.where(moved, (labels + 1) % CLASSES, labels)
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        by_class(1),
+        by_class(2),
+        restless(*blobs(count=300)),
+        (0.3 * blobs(count=300)[0] + noise_of(300), blobs(count=300)[1]),
+        (noise_of(300), (noise_of(300)[:, 0] * noise_of(300)[:, 1] > 0).astype(np.int32)),
+        (np.cumsum(noise_of(300), 0), np.digitize(np.roll(noise_of(300)[:, 0], -1), (-0.5, 0.5))),
+    ],
+    ids=["sorted", "sorted, two alike", "restless", "overlapping", "xor", "forecast"],
+)
+def test_what_is_hard_by_nature_has_no_place_where_labels_turn(train):
+    given = classifier(train=train, validation=None)
+    assert of_labels._place(Facts(recipe_jax.experiment(**given))) is None
 
 
 HEALTHY = {
