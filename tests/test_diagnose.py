@@ -446,6 +446,36 @@ def add_noise(key, inputs, targets):
     return inputs + 0.1 * jax.random.normal(key, inputs.shape), targets
 
 
+def blend(turned=False, apart=False, smoothed=0.0, values=False):
+    """Mixup; turned: targets with the other share; apart: with another partner."""
+
+    def augment(key, inputs, targets):
+        one, other, third = jax.random.split(key, 3)
+        share = jax.random.uniform(one, (len(inputs), 1))
+        partner = jax.random.permutation(other, len(inputs))
+        rows = targets if values else jax.nn.one_hot(targets, CLASSES)
+        rows = optax.smooth_labels(rows, smoothed) if smoothed else rows
+        with_whom = jax.random.permutation(third, len(inputs)) if apart else partner
+        own = 1 - share if turned else share
+        blended = share * inputs + (1 - share) * inputs[partner]
+        return blended, own * rows + (1 - own) * rows[with_whom]
+
+    return augment
+
+
+def cut_and_paste(key, inputs, targets):
+    """Some columns of another example, as many as its share of the target."""
+    columns = jax.random.randint(key, (), 1, FEATURES - 1)
+    rows, share = jax.nn.one_hot(targets, CLASSES), columns / FEATURES
+    pasted = jnp.where(jnp.arange(FEATURES) < columns, jnp.roll(inputs, 1, 0), inputs)
+    return pasted, (1 - share) * rows + share * jnp.roll(rows, 1, 0)
+
+
+def only_smoothed(key, inputs, targets):
+    rows = optax.smooth_labels(jax.nn.one_hot(targets, CLASSES), 0.1)
+    return inputs + 0.1 * jax.random.normal(key, inputs.shape), rows
+
+
 def ragged(outputs, targets):
     right = (jnp.argmax(outputs, -1) == targets).astype(jnp.float32)
     parts = [right[i : i + 32].mean() for i in range(0, len(right), 32)]
@@ -523,6 +553,10 @@ SABOTAGED = {
     "augmentation": [
         ("B4", classifier(augment=lambda key, x, y: (x + 0.1, y))),
         ("B5", classifier(augment=lambda key, x, y: (jax.random.normal(key, x.shape), y))),
+        ("B5", classifier(augment=blend(turned=True))),
+        ("B5", classifier(augment=blend(turned=True, smoothed=0.1))),
+        ("B5", classifier(augment=blend(apart=True))),
+        ("B5", regression(augment=blend(turned=True, values=True))),
     ],
     "batch_mates": [
         ("C11", classifier(apply=lambda v, x: mlp(v, x) * 0 + mlp(v, x).mean(0))),
@@ -787,6 +821,50 @@ CASES = [
 @pytest.mark.parametrize("module, fault, given", CASES)
 def test_a_sabotaged_program_is_named(module, fault, given):
     assert fault in wrong(asked(module, given))
+
+
+def test_what_blends_inputs_and_targets_otherwise_is_told():
+    def said(augment, base=classifier):
+        # Without an optimiser nothing is trained.
+        given = base(augment=augment) | {"optimizer": None}
+        return [f for f in asked("augmentation", given) if f.check == "augmentation_blends"]
+
+    (found,) = said(blend(turned=True))
+    assert found.status == Status.FAIL and "the other way round than inputs" in found.summary
+    (found,) = said(blend(apart=True))
+    assert found.status == Status.FAIL and "a third one" in found.summary
+    (found,) = said(blend(turned=True, values=True), regression)
+    assert found.status == Status.FAIL
+    for augment in (blend(), blend(smoothed=0.1)):
+        (found,) = said(augment)
+        assert found.status == Status.PASS, found.summary
+    assert said(blend(values=True), regression)[0].status == Status.PASS
+    assert not said(cut_and_paste) and not said(only_smoothed)
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        blend(),
+        *(pytest.param(each, marks=pytest.mark.slow) for each in (cut_and_paste, only_smoothed)),
+    ],
+    ids=["mixup", "cut", "smoothed"],
+)
+def test_blended_targets_are_compared_with_plain_ones(augment):
+    given = classifier(augment=augment, loss=of_rows)
+    facts = Facts(recipe_jax.experiment(**given))
+    assert "not augmented" in facts.lanes
+    same = np.array_equal(facts.lanes["normal"].losses, facts.lanes["not augmented"].losses)
+    assert not same and facts.lanes["not augmented"].finite
+    found = asked("augmentation", given)
+    assert not wrong(found) and any("held-out skill changes by" in f.summary for f in found)
+
+
+def of_rows(outputs, targets):
+    """Cross entropy of class numbers or of probabilities."""
+    if targets.ndim == 1:
+        return cross_entropy(outputs, targets)
+    return optax.softmax_cross_entropy(outputs, targets).mean()
 
 
 def test_labels_that_are_out_of_step_are_told_from_where_on():
