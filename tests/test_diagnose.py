@@ -446,6 +446,27 @@ def add_noise(key, inputs, targets):
     return inputs + 0.1 * jax.random.normal(key, inputs.shape), targets
 
 
+def focal(weight):
+    """Cross entropy weighed by a function of the right class's probability, squared."""
+
+    def loss(outputs, targets):
+        logs = jax.nn.log_softmax(outputs)[jnp.arange(len(targets)), targets]
+        return jnp.mean(-jnp.square(weight(jnp.exp(logs))) * logs)
+
+    return loss
+
+
+def hinge(outputs, targets):
+    right = jax.nn.one_hot(targets, CLASSES)
+    other = jnp.max(outputs - 1e9 * right, -1)
+    return jax.nn.relu(1 + other - (outputs * right).sum(-1)).mean()
+
+
+def of_both_next(outputs, targets):
+    """Every place is asked for the next token and, less, for the one after it."""
+    return cross_entropy(outputs, targets) + 0.3 * cross_entropy(outputs[:, :-1], targets[:, 1:])
+
+
 def blend(turned=False, apart=False, smoothed=0.0, values=False):
     """Mixup; turned: targets with the other share; apart: with another partner."""
 
@@ -686,6 +707,13 @@ SABOTAGED = {
             ),
         ),
         ("D8", classifier(loss=lambda o, t: jnp.mean(jnp.argmax(o, -1) != t) * 1.0)),
+        ("B10", classifier(loss=lambda o, t: cross_entropy(o, t - 1))),
+        ("B10", classifier(loss=lambda o, t: cross_entropy(o, (t + 1) % CLASSES))),
+        ("B10", classifier(loss=lambda o, t: cross_entropy(o, jnp.array([2, 3, 1, 0])[t]))),
+        ("D7", classifier(loss=focal(lambda p: p))),
+        ("D7", classifier(loss=focal(lambda p: p * (1 - p)))),
+        ("B1", sequence(loss=lambda o, t: cross_entropy(o[:, :-1], t[:, 1:]))),
+        ("B1", sequence(loss=lambda o, t: cross_entropy(o[:, 1:], t[:, :-1]))),
     ],
     "loss_reduction": [
         ("D2", classifier(loss=lambda o, t: cross_entropy(o, t) * len(t))),
@@ -821,6 +849,51 @@ CASES = [
 @pytest.mark.parametrize("module, fault, given", CASES)
 def test_a_sabotaged_program_is_named(module, fault, given):
     assert fault in wrong(asked(module, given))
+
+
+def test_the_class_or_place_that_a_loss_asks_for_is_said():
+    def said(given, fault):
+        (found,) = [f for f in asked("loss_order", given) if f.fault == fault]
+        assert found.status == Status.FAIL
+        return found.summary
+
+    before = classifier(loss=lambda o, t: cross_entropy(o, t - 1))
+    assert "class y - 1 (a shift by one)" in said(before, "B10")
+    other = classifier(loss=lambda o, t: cross_entropy(o, jnp.array([2, 3, 1, 0])[t]))
+    assert "of each its own (2 for 0, 3 for 1, 1 for 2, ...)" in said(other, "B10")
+    further = sequence(loss=lambda o, t: cross_entropy(o[:, :-1], t[:, 1:]))
+    assert "the token after the next" in said(further, "B1")
+    assert "not monotone" in said(classifier(loss=focal(lambda p: p)), "D7")
+    turned = classifier(loss=lambda o, t: -cross_entropy(o, t))
+    assert "costs more than a wrong one" in said(turned, "D1")
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        focal(lambda p: 1 - p),
+        lambda o, t: jnp.mean(1 - jax.nn.softmax(o)[jnp.arange(len(t)), t]),
+        lambda o, t: jnp.mean(jnp.minimum(3.0, -jax.nn.log_softmax(o)[jnp.arange(len(t)), t])),
+        lambda o, t: optax.sigmoid_binary_cross_entropy(o, jax.nn.one_hot(t, CLASSES)).mean(),
+        hinge,
+        lambda o, t: jnp.mean(jnp.square(jax.nn.softmax(o) - jax.nn.one_hot(t, CLASSES))),
+    ],
+    ids=["focal", "share", "bounded", "one against all", "hinge", "Brier"],
+)
+def test_a_healthy_loss_of_another_form_is_left_in_peace(loss):
+    assert not wrong(asked("loss_order", classifier(loss=loss)))
+
+
+def test_a_loss_of_several_tokens_or_that_shifts_by_itself_is_left_in_peace():
+    assert not wrong(asked("loss_order", sequence(loss=of_both_next)))
+    inputs, targets = text()
+    whole = np.c_[inputs, targets[:, -1:]]
+    given = sequence(
+        train=(whole[:180], whole[:180]),
+        loss=lambda o, t: cross_entropy(o[:, :-1], t[:, 1:]),
+        validation=None,
+    )
+    assert "B1" not in wrong(asked("loss_order", given))
 
 
 def test_what_blends_inputs_and_targets_otherwise_is_told():
