@@ -152,6 +152,27 @@ def with_train(change, base=classifier, both=False):
     return given
 
 
+def with_validation(change, base=classifier):
+    given = base()
+    return given | {"validation": change(*given["validation"])}
+
+
+def pictures(change=lambda images: images, count=400):
+    """Pictures of four colours, of three channels; those of validation changed."""
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, CLASSES, count).astype(np.int32)
+    colours = np.array([[1, 0, -1], [-1, 1, 0], [0, 1, 1], [1, -1, 0]])
+    images = (colours[labels][:, None, None] + 0.5 * draw.normal(size=(count, 2, 3, 3))).astype(
+        np.float32
+    )
+    return classifier(
+        init=lambda key: init(key, (18, 16, CLASSES)),
+        apply=lambda v, x: mlp(v, x.reshape(len(x), -1)),
+        train=(images[:200], labels[:200]),
+        validation=(change(images[200:]), labels[200:]),
+    )
+
+
 def shuffled(inputs, labels):
     return inputs, np.random.default_rng(0).permutation(labels)
 
@@ -579,6 +600,10 @@ SABOTAGED = {
         ("B5", classifier(augment=blend(apart=True))),
         ("B5", regression(augment=blend(turned=True, values=True))),
     ],
+    "held_out": [
+        ("B8", pictures(lambda images: images[..., ::-1])),
+        ("B10", with_validation(lambda x, y: (x, (y + 1) % CLASSES), pictures)),
+    ],
     "batch_mates": [
         ("C11", classifier(apply=lambda v, x: mlp(v, x) * 0 + mlp(v, x).mean(0))),
         ("B7", classifier(apply=lambda v, x: mlp(v, x - x.mean(0)))),
@@ -831,7 +856,16 @@ SABOTAGED = {
 
 
 # These train: of each the first case is quick enough for every run.
-TRAINING = ("activations", "augmentation", "labels", "numerics", "optimiser", "parameters", "rates")
+TRAINING = (
+    "activations",
+    "augmentation",
+    "held_out",
+    "labels",
+    "numerics",
+    "optimiser",
+    "parameters",
+    "rates",
+)
 TRAINING += ("schedule", "updates", "values")
 CASES = [
     pytest.param(
@@ -894,6 +928,32 @@ def test_a_loss_of_several_tokens_or_that_shifts_by_itself_is_left_in_peace():
         validation=None,
     )
     assert "B1" not in wrong(asked("loss_order", given))
+
+
+def test_the_form_of_held_out_examples_is_told():
+    (found,) = asked("held_out", pictures(lambda images: images[..., ::-1]))
+    assert found.fault == "B8" and "where the channels of validation are reversed" in found.summary
+    named = with_validation(
+        lambda x, y: (x[y != 1], np.unique(y[y != 1], return_inverse=True)[1]), pictures
+    )
+    found = recipe_jax.diagnose(recipe_jax.experiment(**named))
+    assert found.causes[0].fault == "B10" and "1 stands for class 2" in str(found)
+    assert {"A12", "F8"}.isdisjoint(cause.fault for cause in found.causes)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pictures(),
+        pictures(lambda images: images[:, ::-1]),
+        with_train(shuffled) | {"num_steps": 300},
+        with_validation(lambda x, y: (x + 2.0, y)),
+        with_validation(lambda x, y: (np.roll(x, 2, 0), y)),
+    ],
+    ids=["pictures", "turned in vain", "labels by heart", "moved", "mixed up"],
+)
+def test_held_out_examples_that_are_known_badly_for_another_reason(given):
+    assert not wrong(asked("held_out", given))
 
 
 def test_what_blends_inputs_and_targets_otherwise_is_told():
