@@ -35,6 +35,8 @@ class Program(NamedTuple):
     frozen: names of the parts of the weights that are meant to stay as they are
     task: one of TASKS; None where it has to be read off the targets
     unseen: places of an input laid out flat that `apply` hides on purpose
+    rows: (n,) the row of its file at which each example of `train` stood; None where they stand as
+        they were read
     """
 
     init: Callable[..., PyTree] | None = None
@@ -54,6 +56,7 @@ class Program(NamedTuple):
     frozen: tuple[str, ...] = ()
     task: str | None = None
     unseen: tuple[int, ...] = ()
+    rows: np.ndarray | None = None
 
 
 def experiment(

@@ -12,6 +12,7 @@ import pytest
 import recipe_jax
 from recipe_jax.checks import _asking as asking
 from recipe_jax.checks import inputs_read
+from recipe_jax.checks import labels as of_labels
 from recipe_jax.probes import runs
 from recipe_jax.probes.facts import Facts, NotGiven
 from recipe_jax.types import Finding, Status, UserError
@@ -27,6 +28,10 @@ def blobs(seed=0, count=COUNT):
     labels = draw.integers(0, CLASSES, count)
     inputs = centres[labels] + draw.normal(size=(count, FEATURES))
     return (inputs / 1.5).astype(np.float32), labels.astype(np.int32)
+
+
+def noise_of(count):
+    return np.random.default_rng(9).normal(size=(count, FEATURES)).astype(np.float32)
 
 
 def init(key, sizes=(FEATURES, 16, CLASSES)):
@@ -148,6 +153,27 @@ def with_train(change, base=classifier, both=False):
     return given
 
 
+def with_validation(change, base=classifier):
+    given = base()
+    return given | {"validation": change(*given["validation"])}
+
+
+def pictures(change=lambda images: images, count=400):
+    """Pictures of four colours, of three channels; those of validation changed."""
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, CLASSES, count).astype(np.int32)
+    colours = np.array([[1, 0, -1], [-1, 1, 0], [0, 1, 1], [1, -1, 0]])
+    images = (colours[labels][:, None, None] + 0.5 * draw.normal(size=(count, 2, 3, 3))).astype(
+        np.float32
+    )
+    return classifier(
+        init=lambda key: init(key, (18, 16, CLASSES)),
+        apply=lambda v, x: mlp(v, x.reshape(len(x), -1)),
+        train=(images[:200], labels[:200]),
+        validation=(change(images[200:]), labels[200:]),
+    )
+
+
 def shuffled(inputs, labels):
     return inputs, np.random.default_rng(0).permutation(labels)
 
@@ -157,6 +183,11 @@ def noisy(inputs, labels):
     return inputs, np.where(
         draw.random(len(labels)) < 0.4, draw.integers(0, CLASSES, len(labels)), labels
     )
+
+
+def out_of_step(inputs, labels, begin=120, rows=1):
+    """From row `begin` on the labels are those of so many rows before."""
+    return inputs, np.r_[labels[:begin], np.roll(labels[begin:], rows)]
 
 
 def conflicting(inputs, labels):
@@ -437,6 +468,57 @@ def add_noise(key, inputs, targets):
     return inputs + 0.1 * jax.random.normal(key, inputs.shape), targets
 
 
+def focal(weight):
+    """Cross entropy weighed by a function of the right class's probability, squared."""
+
+    def loss(outputs, targets):
+        logs = jax.nn.log_softmax(outputs)[jnp.arange(len(targets)), targets]
+        return jnp.mean(-jnp.square(weight(jnp.exp(logs))) * logs)
+
+    return loss
+
+
+def hinge(outputs, targets):
+    right = jax.nn.one_hot(targets, CLASSES)
+    other = jnp.max(outputs - 1e9 * right, -1)
+    return jax.nn.relu(1 + other - (outputs * right).sum(-1)).mean()
+
+
+def of_both_next(outputs, targets):
+    """Every place is asked for the next token and, less, for the one after it."""
+    return cross_entropy(outputs, targets) + 0.3 * cross_entropy(outputs[:, :-1], targets[:, 1:])
+
+
+def blend(turned=False, apart=False, smoothed=0.0, values=False):
+    """Mixup; turned: targets with the other share; apart: with another partner."""
+
+    def augment(key, inputs, targets):
+        one, other, third = jax.random.split(key, 3)
+        share = jax.random.uniform(one, (len(inputs), 1))
+        partner = jax.random.permutation(other, len(inputs))
+        rows = targets if values else jax.nn.one_hot(targets, CLASSES)
+        rows = optax.smooth_labels(rows, smoothed) if smoothed else rows
+        with_whom = jax.random.permutation(third, len(inputs)) if apart else partner
+        own = 1 - share if turned else share
+        blended = share * inputs + (1 - share) * inputs[partner]
+        return blended, own * rows + (1 - own) * rows[with_whom]
+
+    return augment
+
+
+def cut_and_paste(key, inputs, targets):
+    """Some columns of another example, as many as its share of the target."""
+    columns = jax.random.randint(key, (), 1, FEATURES - 1)
+    rows, share = jax.nn.one_hot(targets, CLASSES), columns / FEATURES
+    pasted = jnp.where(jnp.arange(FEATURES) < columns, jnp.roll(inputs, 1, 0), inputs)
+    return pasted, (1 - share) * rows + share * jnp.roll(rows, 1, 0)
+
+
+def only_smoothed(key, inputs, targets):
+    rows = optax.smooth_labels(jax.nn.one_hot(targets, CLASSES), 0.1)
+    return inputs + 0.1 * jax.random.normal(key, inputs.shape), rows
+
+
 def ragged(outputs, targets):
     right = (jnp.argmax(outputs, -1) == targets).astype(jnp.float32)
     parts = [right[i : i + 32].mean() for i in range(0, len(right), 32)]
@@ -576,6 +658,7 @@ SABOTAGED = {
     "labels": [
         ("A1", with_train(shuffled, both=True)),
         ("A2", with_train(noisy)),
+        ("B1", with_train(out_of_step)),
         ("A14", sequence(train=(text()[0], text()[0]))),
     ],
     "repeats": [
@@ -639,6 +722,14 @@ SABOTAGED = {
     "augmentation": [
         ("B4", classifier(augment=lambda key, x, y: (x + 0.1, y))),
         ("B5", classifier(augment=lambda key, x, y: (jax.random.normal(key, x.shape), y))),
+        ("B5", classifier(augment=blend(turned=True))),
+        ("B5", classifier(augment=blend(turned=True, smoothed=0.1))),
+        ("B5", classifier(augment=blend(apart=True))),
+        ("B5", regression(augment=blend(turned=True, values=True))),
+    ],
+    "held_out": [
+        ("B8", pictures(lambda images: images[..., ::-1])),
+        ("B10", with_validation(lambda x, y: (x, (y + 1) % CLASSES), pictures)),
     ],
     "batch_mates": [
         ("C11", classifier(apply=lambda v, x: mlp(v, x) * 0 + mlp(v, x).mean(0))),
@@ -777,6 +868,13 @@ SABOTAGED = {
             ),
         ),
         ("D8", classifier(loss=lambda o, t: jnp.mean(jnp.argmax(o, -1) != t) * 1.0)),
+        ("B10", classifier(loss=lambda o, t: cross_entropy(o, t - 1))),
+        ("B10", classifier(loss=lambda o, t: cross_entropy(o, (t + 1) % CLASSES))),
+        ("B10", classifier(loss=lambda o, t: cross_entropy(o, jnp.array([2, 3, 1, 0])[t]))),
+        ("D7", classifier(loss=focal(lambda p: p))),
+        ("D7", classifier(loss=focal(lambda p: p * (1 - p)))),
+        ("B1", sequence(loss=lambda o, t: cross_entropy(o[:, :-1], t[:, 1:]))),
+        ("B1", sequence(loss=lambda o, t: cross_entropy(o[:, 1:], t[:, :-1]))),
     ],
     "loss_reduction": [
         ("D2", classifier(loss=lambda o, t: cross_entropy(o, t) * len(t))),
@@ -909,7 +1007,16 @@ SABOTAGED = {
 
 
 # These train: of each the first case is quick enough for every run.
-TRAINING = ("activations", "augmentation", "labels", "numerics", "optimiser", "parameters", "rates")
+TRAINING = (
+    "activations",
+    "augmentation",
+    "held_out",
+    "labels",
+    "numerics",
+    "optimiser",
+    "parameters",
+    "rates",
+)
 TRAINING += ("schedule", "updates", "values")
 CASES = [
     pytest.param(
@@ -927,6 +1034,173 @@ CASES = [
 @pytest.mark.parametrize("module, fault, given", CASES)
 def test_a_sabotaged_program_is_named(module, fault, given):
     assert fault in wrong(asked(module, given))
+
+
+def test_the_class_or_place_that_a_loss_asks_for_is_said():
+    def said(given, fault):
+        (found,) = [f for f in asked("loss_order", given) if f.fault == fault]
+        assert found.status == Status.FAIL
+        return found.summary
+
+    before = classifier(loss=lambda o, t: cross_entropy(o, t - 1))
+    assert "class y - 1 (a shift by one)" in said(before, "B10")
+    other = classifier(loss=lambda o, t: cross_entropy(o, jnp.array([2, 3, 1, 0])[t]))
+    assert "of each its own (2 for 0, 3 for 1, 1 for 2, ...)" in said(other, "B10")
+    further = sequence(loss=lambda o, t: cross_entropy(o[:, :-1], t[:, 1:]))
+    assert "the token after the next" in said(further, "B1")
+    assert "not monotone" in said(classifier(loss=focal(lambda p: p)), "D7")
+    turned = classifier(loss=lambda o, t: -cross_entropy(o, t))
+    assert "costs more than a wrong one" in said(turned, "D1")
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        focal(lambda p: 1 - p),
+        lambda o, t: jnp.mean(1 - jax.nn.softmax(o)[jnp.arange(len(t)), t]),
+        lambda o, t: jnp.mean(jnp.minimum(3.0, -jax.nn.log_softmax(o)[jnp.arange(len(t)), t])),
+        lambda o, t: optax.sigmoid_binary_cross_entropy(o, jax.nn.one_hot(t, CLASSES)).mean(),
+        hinge,
+        lambda o, t: jnp.mean(jnp.square(jax.nn.softmax(o) - jax.nn.one_hot(t, CLASSES))),
+    ],
+    ids=["focal", "share", "bounded", "one against all", "hinge", "Brier"],
+)
+def test_a_healthy_loss_of_another_form_is_left_in_peace(loss):
+    assert not wrong(asked("loss_order", classifier(loss=loss)))
+
+
+def test_a_loss_of_several_tokens_or_that_shifts_by_itself_is_left_in_peace():
+    assert not wrong(asked("loss_order", sequence(loss=of_both_next)))
+    inputs, targets = text()
+    whole = np.c_[inputs, targets[:, -1:]]
+    given = sequence(
+        train=(whole[:180], whole[:180]),
+        loss=lambda o, t: cross_entropy(o[:, :-1], t[:, 1:]),
+        validation=None,
+    )
+    assert "B1" not in wrong(asked("loss_order", given))
+
+
+def test_the_form_of_held_out_examples_is_told():
+    (found,) = asked("held_out", pictures(lambda images: images[..., ::-1]))
+    assert found.fault == "B8" and "where the channels of validation are reversed" in found.summary
+    named = with_validation(
+        lambda x, y: (x[y != 1], np.unique(y[y != 1], return_inverse=True)[1]), pictures
+    )
+    found = recipe_jax.diagnose(recipe_jax.experiment(**named))
+    assert found.causes[0].fault == "B10" and "1 stands for class 2" in str(found)
+    assert {"A12", "F8"}.isdisjoint(cause.fault for cause in found.causes)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pictures(),
+        pictures(lambda images: images[:, ::-1]),
+        with_train(shuffled) | {"num_steps": 300},
+        with_validation(lambda x, y: (x + 2.0, y)),
+        with_validation(lambda x, y: (np.roll(x, 2, 0), y)),
+    ],
+    ids=["pictures", "turned in vain", "labels by heart", "moved", "mixed up"],
+)
+def test_held_out_examples_that_are_known_badly_for_another_reason(given):
+    assert not wrong(asked("held_out", given))
+
+
+def test_what_blends_inputs_and_targets_otherwise_is_told():
+    def said(augment, base=classifier):
+        # Without an optimiser nothing is trained.
+        given = base(augment=augment) | {"optimizer": None}
+        return [f for f in asked("augmentation", given) if f.check == "augmentation_blends"]
+
+    (found,) = said(blend(turned=True))
+    assert found.status == Status.FAIL and "the other way round than inputs" in found.summary
+    (found,) = said(blend(apart=True))
+    assert found.status == Status.FAIL and "a third one" in found.summary
+    (found,) = said(blend(turned=True, values=True), regression)
+    assert found.status == Status.FAIL
+    for augment in (blend(), blend(smoothed=0.1)):
+        (found,) = said(augment)
+        assert found.status == Status.PASS, found.summary
+    assert said(blend(values=True), regression)[0].status == Status.PASS
+    assert not said(cut_and_paste) and not said(only_smoothed)
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        blend(),
+        *(pytest.param(each, marks=pytest.mark.slow) for each in (cut_and_paste, only_smoothed)),
+    ],
+    ids=["mixup", "cut", "smoothed"],
+)
+def test_blended_targets_are_compared_with_plain_ones(augment):
+    given = classifier(augment=augment, loss=of_rows)
+    facts = Facts(recipe_jax.experiment(**given))
+    assert "not augmented" in facts.lanes
+    same = np.array_equal(facts.lanes["normal"].losses, facts.lanes["not augmented"].losses)
+    assert not same and facts.lanes["not augmented"].finite
+    found = asked("augmentation", given)
+    assert not wrong(found) and any("held-out skill changes by" in f.summary for f in found)
+
+
+def of_rows(outputs, targets):
+    """Cross entropy of class numbers or of probabilities."""
+    if targets.ndim == 1:
+        return cross_entropy(outputs, targets)
+    return optax.softmax_cross_entropy(outputs, targets).mean()
+
+
+def test_labels_that_are_out_of_step_are_told_from_where_on():
+    for rows, said in ((1, "those of the row before"), (-2, "those of the row 2 after")):
+        given = with_train(lambda x, y, rows=rows: out_of_step(x, y, rows=rows))
+        (found,) = [f for f in asked("labels", given) if f.fault == "B1"]
+        assert said in found.summary
+        place = int(found.summary.split("about row ")[1].split()[0])
+        assert 110 <= place <= 130
+    (found,) = [f for f in asked("labels", with_train(lost)) if f.fault == "A2"]
+    assert "begin at about row 1" in found.summary
+    apart = with_train(lambda x, y: (x, np.roll(y, 1)))
+    (found,) = [f for f in asked("labels", apart) if f.fault == "A1"]
+    assert "labels of the row after do fit" in found.summary
+
+
+def lost(inputs, labels):
+    """From the middle on the labels are anybody's."""
+    half = len(labels) // 2
+    return inputs, np.r_[labels[:half], np.random.default_rng(0).permutation(labels[half:])]
+
+
+def by_class(hard):
+    """A file sorted by class, of which those from number `hard` on are all alike."""
+    draw = np.random.default_rng(0)
+    labels = np.sort(draw.integers(0, CLASSES, 300)).astype(np.int32)
+    centres = 3 * draw.normal(size=(CLASSES, FEATURES))[np.minimum(np.arange(CLASSES), hard)]
+    return (centres[labels] + draw.normal(size=(300, FEATURES))).astype(np.float32), labels
+
+
+def restless(inputs, labels):
+    """The later, the more labels are another's, by nature."""
+    draw = np.random.default_rng(1)
+    moved = draw.random(len(labels)) < 0.4 * np.arange(len(labels)) / len(labels)
+    return inputs, np.where(moved, (labels + 1) % CLASSES, labels)
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        by_class(1),
+        by_class(2),
+        restless(*blobs(count=300)),
+        (0.3 * blobs(count=300)[0] + noise_of(300), blobs(count=300)[1]),
+        (noise_of(300), (noise_of(300)[:, 0] * noise_of(300)[:, 1] > 0).astype(np.int32)),
+        (np.cumsum(noise_of(300), 0), np.digitize(np.roll(noise_of(300)[:, 0], -1), (-0.5, 0.5))),
+    ],
+    ids=["sorted", "sorted, two alike", "restless", "overlapping", "xor", "forecast"],
+)
+def test_what_is_hard_by_nature_has_no_place_where_labels_turn(train):
+    given = classifier(train=train, validation=None)
+    assert of_labels._place(Facts(recipe_jax.experiment(**given))) is None
 
 
 HEALTHY = {

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import special
 
+from recipe_jax.checks import shift
 from recipe_jax.checks._telling import fault, healthy, percent
+from recipe_jax.probes import places
 from recipe_jax.probes import simple as simple_models
 from recipe_jax.probes.facts import Facts, NotGiven, as_numpy
 from recipe_jax.probes.outcomes import LEAST_SKILL, interval
@@ -13,6 +15,19 @@ from recipe_jax.types import Finding
 
 RELATED = 1e-3
 NOISE, AGREED, EVEN = 0.12, 0.6, 0.9
+WELL, BADLY, LOOSELY = 0.6, 0.3, 0.5
+"""Kappas that part a file: before a place at least WELL, after it under BADLY of that, and among
+the examples there under LOOSELY of it. On digits a healthy file has 0.94, 0.8 and 0.97."""
+SUITS = 0.7
+"""Labels of other rows suit where they reach so much of what labels reach before the place; those
+of a healthy file reach 0.1."""
+DOUBTED = 0.1
+"""Where neighbours contradict a smaller share of labels no place is looked for."""
+ASIDE = 0.75
+"""Area under the curve over which inputs before and after a place differ themselves: then labels
+may be harder there by nature."""
+MIXED = 0.25
+"""So much of the class frequencies may differ before and after: not where a file is sorted."""
 
 
 def diagnose(facts: Facts) -> Iterator[Finding]:
@@ -21,8 +36,12 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         yield from _shifted(facts)
         return
     yield from _unrelated(facts)
-    if facts.meaning.kind == "classes" and facts.simple.p_value <= RELATED:
-        yield from _noise(facts)
+    if facts.meaning.kind != "values" and facts.simple.p_value <= RELATED:
+        place = _place(facts)
+        if place is not None and place.lag is not None and _suits(place.lag, place.before):
+            yield _lagging(place, place.lag)
+        elif facts.meaning.kind == "classes" or place is not None:
+            yield from _noise(facts, place)
 
 
 def _unrelated(facts: Facts) -> Iterator[Finding]:
@@ -37,6 +56,7 @@ def _unrelated(facts: Facts) -> Iterator[Finding]:
         return
     own = _own(facts)
     nothing = _nothing(simple.p_value, interval(simple.out_of_fold), own)
+    lag = _all_lag(facts)
     if own is not None and own[1] > 0:
         yield healthy("labels_related", f"{told}, but the program itself predicts.", row="DATA1")
         return
@@ -44,7 +64,8 @@ def _unrelated(facts: Facts) -> Iterator[Finding]:
         "labels_related",
         "A1",
         f"{told}; skill of simple models at most {high:.2f}"
-        + (f", of the program at most {own[2]:.2f}." if own is not None else "."),
+        + (f", of the program at most {own[2]:.2f}" if own is not None else "")
+        + (f"; labels of the {_rows(lag.rows)} do fit (kappa {lag.kappa:.2f})." if lag else "."),
         "Look at examples beside their labels: were inputs and labels shuffled or joined apart?"
         if nothing
         else "There is not enough data to tell whether labels belong to inputs: bring more.",
@@ -84,12 +105,76 @@ def _own(facts: Facts) -> tuple[float, float, float] | None:
     return interval(max(ends, key=lambda skill: skill.mean()))
 
 
-def _noise(facts: Facts) -> Iterator[Finding]:
-    """A2: labels that their neighbours contradict, evenly over the classes, as mistakes are."""
+def _all_lag(facts: Facts) -> places.Lag | None:
+    """The labels of other rows that suit all inputs, where their own do not."""
+    if facts.meaning.kind == "values" or not _one_label(facts):
+        return None
+    lag = places.of_all(facts)
+    return lag if lag is not None and _suits(lag, WELL) else None
+
+
+def _one_label(facts: Facts) -> bool:
+    labels = facts.meaning.labels(facts.train.targets).ravel()
+    return len(labels) == len(facts.train.inputs) >= 100 and bool((labels >= 0).all())
+
+
+def _place(facts: Facts) -> places.Place | None:
+    """From where on labels contradict what neighbours among the rows before know; None where
+    there is no such place, or the inputs differ there too."""
+    if not _one_label(facts):
+        return None
+    labels = facts.meaning.labels(facts.train.targets).ravel()
+    if (facts.simple.guesses.argmax(-1) != labels).mean() < DOUBTED:
+        return None
+    place = places.of_labels(facts)
+    if place is None or place.before < WELL or place.after > BADLY * place.before:
+        return None
+    if place.lag is not None and _suits(place.lag, place.before):
+        return place
+    if not place.within < LOOSELY * place.before:
+        return None
+    mixes = [
+        np.bincount(labels[part], minlength=labels.max() + 1) / part.sum()
+        for part in (place.later, ~place.later)
+    ]
+    if np.abs(mixes[0] - mixes[1]).sum() / 2 > MIXED:
+        return None
+    return place if shift.told_apart(facts.simple.features, place.later) < ASIDE else None
+
+
+def _suits(lag: places.Lag, usual: float) -> bool:
+    """Whether labels of other rows suit where the own ones do not."""
+    return lag.kappa > SUITS * usual and lag.own < BADLY * usual
+
+
+def _rows(lag: int) -> str:
+    """Which rows those are that lie so many further on."""
+    side = "after" if lag > 0 else "before"
+    return f"row {side}" if abs(lag) == 1 else f"row {abs(lag)} {side}"
+
+
+def _lagging(place: places.Place, lag: places.Lag) -> Finding:
+    """B1: from a row on labels are those of another row."""
+    return fault(
+        "label_noise",
+        "B1",
+        f"From about row {place.row} on the labels are those of the {_rows(-lag.rows)}: neighbours "
+        f"among the rows up to there know the label of the {_rows(lag.rows)} (kappa "
+        f"{lag.kappa:.2f}), not the own one ({lag.own:.2f}).",
+        "Look at the file around that row: a line was lost or added in inputs or labels alone.",
+        row="DATA1",
+        certainty="statistical",
+        explains=("F8", "E11", "A1", "A2", "A13"),
+    )
+
+
+def _noise(facts: Facts, place: places.Place | None) -> Iterator[Finding]:
+    """A2: labels that their neighbours contradict, evenly over the classes, as mistakes are, or
+    from a row of the file on."""
     simple, labels = facts.simple, facts.meaning.labels(facts.train.targets).ravel()
     counts = np.bincount(labels[labels >= 0])
     classes = int((counts > 0).sum())
-    if classes < 3 or len(labels) < 100:
+    if (classes < 3 and place is None) or len(labels) < 100:
         return
     top = simple.guesses.argmax(-1)
     sure = simple.guesses.max(-1) >= AGREED
@@ -102,16 +187,27 @@ def _noise(facts: Facts) -> Iterator[Finding]:
         f"Of {int(sure.sum())} examples whose neighbours agree on a class, {percent(share)} "
         f"carry another label"
     )
-    if share < NOISE or even < EVEN or _refuted(facts, share):
+    random = share >= NOISE and even >= EVEN and not _refuted(facts, share)
+    if not random and place is None:
         yield healthy("label_noise", f"{told}.", row="DATA1")
         return
+    if random:
+        told += f", any other class alike (evenness {even:.2f} of 1): as random mistakes do"
+    remedy = "Look at the examples listed and correct their labels."
+    if place is not None:
+        told += (
+            f". They begin at about row {place.row}: neighbours among the rows up to there know "
+            f"labels before it (kappa {place.before:.2f}), not those after it ({place.after:.2f})"
+        )
+        remedy = "Look at the file around that row: which source do the rows after it come from?"
     yield fault(
         "label_noise",
         "A2",
-        f"{told}, any other class alike (evenness {even:.2f} of 1): as random mistakes do.",
-        "Look at the examples listed and correct their labels.",
+        f"{told}.",
+        remedy,
         row="DATA1",
         certainty="statistical",
+        warn=not random,
         explains=("F8", "E11"),
         examples=np.flatnonzero(against)[:50],
     )

@@ -14,6 +14,12 @@ from recipe_jax.types import Finding
 ROW = "SKEL12"
 CERTAIN_ENOUGH, RIGHT = 0.55, 0.8
 WEIGHTS = 50.0
+FLAT = 0.1
+"""Of what an answer costs that says nothing: a loss that asks less of the right and of the wrong
+answer is not monotone. A healthy one asks more of the wrong answer than of none."""
+PREFERRED = 0.6
+"""So probable the lowest loss makes another class than the right one where classes are
+renumbered. A loss of the wrong sign makes all others alike."""
 
 
 def diagnose(facts: Facts) -> Iterator[Finding]:
@@ -66,6 +72,25 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
             explains=("C13", "C14", "F8", "E2", "E6", "E7", "E11"),
         )
         return
+    misread = _place(facts) or (_renumbered(facts) if right > 0.5 * worse else None)
+    if misread is not None:
+        yield misread
+        return
+    if meaning.kind != "values":
+        even = meaning.of_probabilities(np.full_like(perfect, 1 / meaning.classes), facts.form)
+        nothing = float(facts.compiled_loss(even, targets))
+        if max(abs(right), abs(worse)) < FLAT * nothing:
+            yield fault(
+                "loss_order",
+                "D7",
+                f"{told}, and those that say nothing {nothing:.3g}: not monotone, the loss falls "
+                "again as the right class gets less likely.",
+                "Let the loss rise from a right answer to a wrong one: a focal loss weighs by "
+                "(1 - p) ** g, not by p ** g.",
+                row=ROW,
+                explains=("F8", "E11", "E2", "E10", "D1", "D6", "D3", "C15", "C2", "F4"),
+            )
+            return
     if right > worse + 1e-6 * abs(worse):
         yield fault(
             "loss_order",
@@ -81,6 +106,78 @@ def diagnose(facts: Facts) -> Iterator[Finding]:
         yield from _values(facts, right, worse)
     else:
         yield from _certainty(facts)
+
+
+def _place(facts: Facts) -> Finding | None:
+    """Of sequences whose targets are the next tokens already: which output the loss judges by the
+    target of a place."""
+    inputs, targets = (np.asarray(each) for each in facts.batch)
+    shape = np.shape(facts.outputs)
+    if not facts.meaning.tokens or inputs.shape != targets.shape or targets.ndim != 2:
+        return None
+    if targets.shape[1] < 4 or shape[:-1] != targets.shape or facts.float_inputs:
+        return None
+    asked = targets[:, :-1] >= 0
+    if not asked.any() or (inputs[:, 1:] == targets[:, :-1])[asked].mean() < 0.99:
+        return None
+    place = targets.shape[1] // 2
+    other = targets.copy()
+    there = targets[:, place] >= 0
+    other[there, place] = (targets[there, place] + 1) % facts.meaning.classes
+    outputs = np.random.default_rng(15).normal(size=shape).astype(np.float32)
+    one, two = (as_numpy(facts.loss_gradient(outputs, each)) for each in (targets, other))
+    (moved,) = np.nonzero((one != two).any((0, 2)))
+    if len(moved) != 1 or moved[0] == place:
+        return None
+    ahead = int(place - moved[0])
+    which = {1: "the token after the next", -1: "the token at its own place"}
+    return fault(
+        "loss_order",
+        "B1",
+        f"Targets are the next tokens already, and the loss judges place t by targets[t "
+        f"{'+' if ahead > 0 else '-'} {abs(ahead)}]: "
+        f"{which.get(ahead, f'the token {ahead + 1} places on')}.",
+        "Shift once: in the targets or in the loss.",
+        row=ROW,
+        explains=("F8", "E11", "E2", "D1", "D3", "D6", "D7", "A14", "C2"),
+    )
+
+
+def _renumbered(facts: Facts) -> Finding | None:
+    """Whether the loss is lowest for another class than the right one, of each class its own."""
+    meaning, targets = facts.meaning, facts.batch.targets
+    if meaning.kind != "classes" or meaning.tokens or facts.form != "logits":
+        return None
+    labels = meaning.labels(targets).ravel()
+    chances = meaning.chances(facts.lowest, "logits").reshape(len(labels), -1)
+    sound = np.isfinite(chances).all(-1) & (labels >= 0)
+    labels, chances = labels[sound], chances[sound]
+    present = np.unique(labels)
+    if len(present) < 3:
+        return None
+    means = np.stack([chances[labels == each].mean(0) for each in present])
+    liked = means.argmax(-1)
+    if means.max(-1).min() < PREFERRED or len(set(liked)) < len(liked):
+        return None
+    if (liked == present).mean() > 0.5:
+        return None
+    steps = np.unique((liked - present) % meaning.classes)
+    if len(steps) == 1:
+        step = int(steps[0]) if steps[0] <= meaning.classes / 2 else int(steps[0]) - meaning.classes
+        size = "one" if abs(step) == 1 else str(abs(step))
+        what = f"class y {'+' if step > 0 else '-'} {abs(step)} (a shift by {size})"
+    else:
+        pairs = ", ".join(f"{a} for {b}" for a, b in list(zip(liked, present))[:3])
+        what = f"another class, of each its own ({pairs}, ...)"
+    return fault(
+        "loss_order",
+        "B10",
+        f"The loss is lowest for {what}, not for the right one, y.",
+        "The targets are shifted or renumbered on their way to the loss: give it the numbers that "
+        "stand in the data.",
+        row=ROW,
+        explains=("F8", "E11", "E2", "E10", "D1", "D3", "D6", "D7", "C2", "C15", "F4"),
+    )
 
 
 def _bottom(facts: Facts) -> Iterator[Finding]:

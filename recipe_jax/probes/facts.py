@@ -103,6 +103,18 @@ class Facts:
         return self._subset(self.all_train)
 
     @functools.cached_property
+    def all_rows(self) -> np.ndarray:
+        """(n,) the row at which each of `all_train` stood where it was read; its place where that
+        is not known."""
+        rows, count = self.program.rows, len(self.all_train.inputs)
+        return np.arange(count) if rows is None else rows
+
+    @functools.cached_property
+    def rows(self) -> np.ndarray:
+        """(n,) the same of `train`."""
+        return self.all_rows[_chosen(len(self.all_train.inputs))]
+
+    @functools.cached_property
     def validation(self) -> Arrays:
         """Validation examples in random order, at most MOST_EXAMPLES."""
         self.given("validation")
@@ -114,8 +126,7 @@ class Facts:
         return self.program.validation is not None
 
     def _subset(self, arrays: Arrays) -> Arrays:
-        chosen = np.random.default_rng(0).permutation(len(arrays.inputs))[:MOST_EXAMPLES]
-        return Arrays(*(array[chosen] for array in arrays))
+        return Arrays(*(array[_chosen(len(arrays.inputs))] for array in arrays))
 
     @functools.cached_property
     def batch_size(self) -> int:
@@ -499,6 +510,11 @@ class Facts:
             self.variables,
             [scatter(number, leaf) for number, leaf in enumerate(self.learnt(self.variables))],
         )
+
+
+def _chosen(count: int) -> np.ndarray:
+    """Which of so many examples are looked at, in which order."""
+    return np.random.default_rng(0).permutation(count)[:MOST_EXAMPLES]
 
 
 def joined(outputs: Any) -> np.ndarray:

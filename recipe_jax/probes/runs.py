@@ -107,7 +107,7 @@ def _with_optimizer(facts: Facts) -> dict[str, Lane]:
         steps = int(np.clip(OPERATIONS / (cost * len(names)), FEWEST_STEPS, MOST_STEPS))
     if _standardising(facts) is not None:
         names = (*names, "standardised")
-    if facts.program.augment is not None:
+    if facts.program.augment is not None and _comparable(facts):
         names = (*names, "not augmented")
     steps = LOOKS * max(1, steps // LOOKS)
     shown = _shown(facts, names, steps)
@@ -210,9 +210,10 @@ def _step(facts: Facts) -> Callable[..., Any]:
         if program.augment is not None:
             with guarded("augment"):
                 changed_x, changed_y = program.augment(jax.random.fold_in(key, 1), x, y)
-            if jnp.shape(changed_x) == x.shape and jnp.shape(changed_y) == y.shape:
+            plain = in_form_of(y, changed_y)
+            if jnp.shape(changed_x) == x.shape and plain is not None:
                 x = jnp.where(shown.augmented, changed_x, x).astype(x.dtype)
-                y = jnp.where(shown.augmented, changed_y, y).astype(y.dtype)
+                y = jnp.where(shown.augmented, changed_y, plain)
             else:
                 x, y = changed_x, changed_y
         x = _changed(x, shown)
@@ -232,6 +233,27 @@ def _step(facts: Facts) -> Callable[..., Any]:
         return (result, opt_state), (loss, *_directions(gradient, update))
 
     return step
+
+
+def in_form_of(targets: Any, augmented: Any) -> Any:
+    """Targets as augmentation gives them, but for what it does to them: (n,) class numbers beside
+    (n, classes) probabilities become rows with a one; None where there is no such form."""
+    given, wanted = jnp.shape(targets), jnp.shape(augmented)
+    if given == wanted:
+        return targets
+    numbers = jnp.issubdtype(jnp.result_type(targets), jnp.integer)
+    if numbers and is_float(augmented) and wanted[:-1] == given:
+        return jax.nn.one_hot(targets, wanted[-1], dtype=augmented.dtype)
+    return None
+
+
+def _comparable(facts: Facts) -> bool:
+    """Whether the same training can go without augmentation."""
+    augment: Any = facts.program.augment
+    with guarded("augment"):
+        inputs, targets = jax.eval_shape(augment, facts.key, *facts.batch)
+    same = inputs.shape == facts.batch.inputs.shape
+    return same and jax.eval_shape(in_form_of, facts.batch.targets, targets) is not None
 
 
 def _directions(gradient: Sequence[Any], update: Sequence[Any]) -> tuple[Any, Any, Any, Any]:

@@ -17,7 +17,7 @@ from recipe_jax.optim import base as optim_base
 from recipe_jax.program import Program
 from recipe_jax.recipe.base import Context
 from recipe_jax.train import settings
-from recipe_jax.types import Arrays, Asked, Finding, Objective, Status, Task, judge
+from recipe_jax.types import Asked, Finding, Objective, Split, Status, Task, judge
 
 OF_DATA = ("classes", "leaks", "order", "repeats", "shift", "values")
 """Questions about the examples alone: those are the stage data's."""
@@ -62,6 +62,7 @@ def program_of(config: Mapping[str, Any], task: Task, objective: Objective) -> P
         )
         return found.compute()[objective.score.metric]
 
+    seen = _seen(config, task)
     penalty = optax.add_decayed_weights(objective.l2, mask=optim_base.decayed)
     return Program(
         init=init,
@@ -72,7 +73,7 @@ def program_of(config: Mapping[str, Any], task: Task, objective: Objective) -> P
             built.optimizer,
             optax.scale_by_schedule(schedule),
         ),
-        train=_seen(config, task),
+        train=seen.arrays,
         validation=task.validation.arrays,
         metric=metric,
         schedule=schedule,
@@ -81,27 +82,28 @@ def program_of(config: Mapping[str, Any], task: Task, objective: Objective) -> P
         augment=None if config["augment"]["name"] == "none" else built.augment,
         task=task.spec.kind,
         unseen=tuple(train["hidden"]),
+        rows=seen.ids if seen.ids.dtype.kind in "iu" else None,
     )
 
 
-def _seen(config: Mapping[str, Any], task: Task) -> Arrays:
+def _seen(config: Mapping[str, Any], task: Task) -> Split:
     """The training examples as often as they are trained on in an epoch."""
-    arrays = task.train.arrays
+    split = task.train
     if config["data"].get("balance") != "batch":
-        return arrays
-    count, batch_size = len(arrays.targets), int(config["train"]["batch_size"])
+        return split
+    count, batch_size = len(split.targets), int(config["train"]["batch_size"])
     rows = balanced.chunk_rows(
         jax.random.key(config["seed"]),
         0,
         num_steps=-(-count // batch_size),
         batch_size=batch_size,
         rows=jnp.arange(count),
-        targets=jnp.asarray(arrays.targets),
+        targets=jnp.asarray(split.targets),
         classes=task.spec.num_outputs,
         limit=count,
     )
     chosen = np.asarray(rows).ravel()[:count]
-    return Arrays(arrays.inputs[chosen], arrays.targets[chosen])
+    return Split(*(each[chosen] for each in split))
 
 
 def examined(context: Context) -> Iterator[Finding | Asked]:
