@@ -158,7 +158,7 @@ def with_validation(change, base=classifier):
     return given | {"validation": change(*given["validation"])}
 
 
-def pictures(change=lambda images: images, count=400):
+def coloured(change=lambda images: images, count=400):
     """Pictures of four colours, of three channels; those of validation changed."""
     draw = np.random.default_rng(0)
     labels = draw.integers(0, CLASSES, count).astype(np.int32)
@@ -728,8 +728,8 @@ SABOTAGED = {
         ("B5", regression(augment=blend(turned=True, values=True))),
     ],
     "held_out": [
-        ("B8", pictures(lambda images: images[..., ::-1])),
-        ("B10", with_validation(lambda x, y: (x, (y + 1) % CLASSES), pictures)),
+        ("B8", coloured(lambda images: images[..., ::-1])),
+        ("B10", with_validation(lambda x, y: (x, (y + 1) % CLASSES), coloured)),
     ],
     "batch_mates": [
         ("C11", classifier(apply=lambda v, x: mlp(v, x) * 0 + mlp(v, x).mean(0))),
@@ -1082,10 +1082,10 @@ def test_a_loss_of_several_tokens_or_that_shifts_by_itself_is_left_in_peace():
 
 
 def test_the_form_of_held_out_examples_is_told():
-    (found,) = asked("held_out", pictures(lambda images: images[..., ::-1]))
+    (found,) = asked("held_out", coloured(lambda images: images[..., ::-1]))
     assert found.fault == "B8" and "where the channels of validation are reversed" in found.summary
     named = with_validation(
-        lambda x, y: (x[y != 1], np.unique(y[y != 1], return_inverse=True)[1]), pictures
+        lambda x, y: (x[y != 1], np.unique(y[y != 1], return_inverse=True)[1]), coloured
     )
     found = recipe_jax.diagnose(recipe_jax.experiment(**named))
     assert found.causes[0].fault == "B10" and "1 stands for class 2" in str(found)
@@ -1095,8 +1095,8 @@ def test_the_form_of_held_out_examples_is_told():
 @pytest.mark.parametrize(
     "given",
     [
-        pictures(),
-        pictures(lambda images: images[:, ::-1]),
+        coloured(),
+        coloured(lambda images: images[:, ::-1]),
         with_train(shuffled) | {"num_steps": 300},
         with_validation(lambda x, y: (x + 2.0, y)),
         with_validation(lambda x, y: (np.roll(x, 2, 0), y)),
