@@ -137,6 +137,30 @@ def test_a_simple_model_that_does_better_is_no_healthy_end_and_is_tried_next():
     assert judged(curves(0.96, 0.95, RESTED), TEST)[0].evidence["verdict"] == "healthy"
 
 
+def test_what_was_measured_not_to_help_is_no_remedy():
+    regularisers = finding(
+        "regularisers", names=["a"], settings=[{}], difference=[-0.1], kept=[False]
+    )
+    larger = finding("model_ladder", chosen=1, validation_score=[[0.7, 0.71], [0.8, 0.82]])
+    curve = finding("learning_curve", gain=0.0123)
+    over = curves(1.0, 0.8, RESTED)
+    known, decision = judged(over, TEST, regularisers, larger, curve)
+    assert known.remedy == (
+        "More data (twice as much would bring about 0.012 of accuracy), augmentation. "
+        "No regulariser that was tried was seen to help."
+    )
+    assert known.remedy in decision.summary
+    flat, _ = judged(over, TEST, finding("learning_curve", gain=0.0))
+    assert flat.remedy == "Augmentation, a regulariser, a smaller model."
+    assert judged(over, TEST)[0].remedy == diagnose.REMEDIES["over-fitting"]
+
+
+def test_of_a_text_the_simplest_answer_is_called_by_its_name():
+    scores = {"names": ["network", "bigram", "unigram"], "scores": [0.95, 0.6, 0.5]}
+    found, _ = judged(curves(0.96, 0.95, RESTED), TEST, finding("baselines", **scores))
+    assert "bigram counts 0.6" in found.summary and found.evidence["constant"] == 0.6
+
+
 def test_a_wide_interval_does_not_unlearn_what_was_learnt():
     """Where a few examples make most of the score, its interval reaches beyond the constant."""
     wide = finding("test_score", **(TEST.evidence | {"low": 0.1, "high": 1.0}))

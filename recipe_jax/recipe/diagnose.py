@@ -37,7 +37,7 @@ REMEDIES = {
 LEARNT = 0.5
 """Of what the best constant leaves: who takes that off has learnt, however wide the interval of the
 score, as where a few examples make most of it."""
-LINEAR = "linear"
+LINEAR, CONSTANTS = "linear", ("majority", "mean")
 
 
 class Step(NamedTuple):
@@ -68,7 +68,7 @@ def run(context: Context) -> Stage:
         row="DIAG1 DIAG2 DIAG3",
         status=Status.WARN if verdict in WRONG else Status.PASS,
         summary=f"{verdict[0].upper()}{verdict[1:]}: {told}",
-        remedy="" if verdict == "healthy" else REMEDIES[verdict],
+        remedy="" if verdict == "healthy" else _remedy(context, found, verdict),
         evidence=evidence
         | {
             "verdict": verdict,
@@ -88,12 +88,39 @@ def run(context: Context) -> Stage:
     if more is not None:
         yield more
     first = f" Next: {steps[0].name}." if steps else ""
-    return Decision(summary=f"{verdict[0].upper()}{verdict[1:]}. {REMEDIES[verdict]}{first}")
+    remedy = _remedy(context, found, verdict)
+    return Decision(summary=f"{verdict[0].upper()}{verdict[1:]}. {remedy}{first}")
 
 
 def planned(context: Context) -> list[Planned]:
     """Nothing is trained."""
     return []
+
+
+def _remedy(context: Context, found: Mapping[str, Any], verdict: str) -> str:
+    """What is done about it; against over-fitting without what was measured not to help."""
+    if verdict != "over-fitting":
+        return REMEDIES[verdict]
+    metric, sign = context.objective.score.metric, context.objective.score.sign()
+    gain = found.get("learning_curve", {}).get("gain")
+    tried, ladder = found.get("regularisers"), found.get("model_ladder")
+    helps = not tried or any(tried["kept"])
+    twice = f" (twice as much would bring about {gain:.2g} of {metric})" if gain else ""
+    words = [
+        *([f"more data{twice}"] if gain is None or gain > 0 else []),
+        *([] if context.task.modality == "text" else ["augmentation"]),
+        *(["a regulariser"] if helps else []),
+        *([] if ladder and _best_is_largest(sign, ladder) else ["a smaller model"]),
+    ]
+    listed = ", ".join(words)
+    told = [f"{listed[0].upper()}{listed[1:]}."] if words else []
+    return " ".join(told + ([] if helps else ["No regulariser that was tried was seen to help."]))
+
+
+def _best_is_largest(sign: float, ladder: Mapping[str, Any]) -> bool:
+    """Of the ladder of models the largest has the best score on validation."""
+    means = sign * np.asarray(ladder["validation_score"], float).mean(1)
+    return bool(means.argmax() == len(means) - 1)
 
 
 def _stopped(context: Context) -> Finding:
@@ -115,7 +142,7 @@ def _stopped(context: Context) -> Finding:
 def judged(context: Context, found: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
     """(verdict, why, numbers). Scores are skills here: 0 for the best constant, 1 for perfect."""
     curves, test = found["curves"], found["test_score"]
-    constant = _constant(found)
+    trivial, constant = _constant(found)
     best = _best_looks(context, curves)
     train, held = (
         float(np.nanmean(np.asarray(curves[f"{split}_score"])[best]))
@@ -136,12 +163,12 @@ def judged(context: Context, found: Mapping[str, Any]) -> tuple[str, str, dict[s
         "falling": late,
         "swings": swings,
     }
-    told = f"training {train:.4g}, validation {held:.4g}, a constant {constant:.4g}"
+    told = f"training {train:.4g}, validation {held:.4g}, {trivial} {constant:.4g}"
     gap, missing = skills[0] - skills[1], 1.0 - skills[0]
     diverged = not np.isfinite(np.asarray(curves["validation_loss"], float)[:, 1:]).any(1).all()
     if skills[1] <= min(2 * noise, LEARNT):
         how = "no better" if skills[1] <= 0 else "not surely better"
-        return "not learning", f"{told}: {how} than that constant.", evidence
+        return "not learning", f"{told}: {how} than {trivial}.", evidence
     if diverged or swings > 0.5:
         return "rate too high", f"{told}; the loss jumps or diverges.", evidence
     if late > FALLING:
@@ -265,13 +292,14 @@ def _workdir(context: Context, step: Step) -> str:
     return f"runs/{name[:LONGEST].rstrip('-')}"
 
 
-def _constant(found: Mapping[str, Any]) -> float:
-    """The score of the best constant on validation; of a run that measured it on test alone,
-    there."""
+def _constant(found: Mapping[str, Any]) -> tuple[str, float]:
+    """What the simplest answer is called, and its score on validation; of a run that measured it on
+    test alone, there."""
     measured = found.get("baselines") or found["test_score"]["baselines"]
     scores = dict(zip(measured["names"], measured["scores"]))
     scores.pop("network", None)
-    return float(next(iter(scores.values())))
+    name, score = next(iter(scores.items()))
+    return "a constant" if name in CONSTANTS else f"{name} counts", float(score)
 
 
 def _perfect(context: Context) -> float:
