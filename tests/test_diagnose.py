@@ -1006,6 +1006,18 @@ SABOTAGED = {
 }
 
 
+def test_what_is_read_out_of_bounds_explains_what_is_not_read():
+    """Columns past the end are all the last one: the index is the cause."""
+
+    def past(variables, inputs):
+        return mlp(variables, inputs[:, jnp.arange(6) + 4])
+
+    given = classifier(apply=past)
+    found = [each for module in ("numerics", "inputs_read") for each in asked(module, given)]
+    assert {"G6", "D8"} <= wrong(found).keys()
+    assert [cause.fault for cause in asking.causes(found)] == ["G6"]
+
+
 # These train: of each the first case is quick enough for every run.
 TRAINING = (
     "activations",

@@ -132,7 +132,7 @@ def _indices(facts: Facts) -> Iterator[Finding]:
         f"The model reads {out[0]}: out of bounds, JAX gives another row, or NaN, and no error.",
         "Make the table as large as the highest number, or check the numbers.",
         row="SKEL12 SKEL14",
-        explains=("G1", "F8", "C12", "C13", "A7", "A2"),
+        explains=("G1", "F8", "C12", "C13", "A7", "A2", "D8"),
     )
 
 
@@ -169,7 +169,7 @@ def _merged(facts: Facts) -> Iterator[Finding]:
             "for one.",
             "Make the table as large as the highest number, and do not clip.",
             row="SKEL12 SKEL14",
-            explains=("F8", "C12", "C13", "A2", "E11"),
+            explains=("F8", "C12", "C13", "A2", "E11", "D8"),
         )
         return
 
