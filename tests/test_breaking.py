@@ -111,7 +111,7 @@ def test_masks_are_infinite_in_every_run():
 # --- Of lanes --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pauses", [(), (2, 4)])
+@pytest.mark.parametrize("pauses", [pytest.param((), marks=pytest.mark.slow), (2, 4)])
 def test_a_lane_that_breaks_is_found_again(tmp_path, pauses):
     wild = Trial(settings={**EIGHT[0].settings, **rate(1e6).settings}, seed=1)
     given = config(sweep={"block": 2}, optim={"name": "sgd"})

@@ -159,6 +159,7 @@ def test_a_network_that_was_not_timed_costs_what_its_size_says():
     assert costs[4] == pytest.approx(1215e-6 / 315e-6 * 1e-3)
 
 
+@pytest.mark.slow
 def test_timing_tells_steps_from_compiling_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(timing.tempfile, "tempdir", str(tmp_path))
     context = context_of(train={"epochs": 2, "batch_size": 16})
