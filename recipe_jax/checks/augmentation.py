@@ -136,22 +136,8 @@ def _blended(facts: Facts, augmented: Any) -> Iterator[Finding]:
     if len(own) >= BLENDS:
         yield healthy("augmentation_blends", f"{told} targets are blended alike.", row=ROW)
     hurts = _hurts(facts)
-    if hurts is None:
-        return
-    told = f"Without augmentation held-out skill changes by {_signed(hurts)}"
-    if not _harmful(hurts):
-        yield healthy("augmentation_keeps", f"{told}.", row=ROW)
-        return
-    # Blended targets slow training down by nature: a short one is no proof.
-    yield fault(
-        "augmentation_keeps",
-        "B5",
-        f"{told}.",
-        "Look at augmented examples beside their targets, and blend less.",
-        row=ROW,
-        certainty="statistical",
-        warn=True,
-    )
+    if hurts is not None:
+        yield _judged_by_training(hurts, blended=True)
 
 
 def _blends(
@@ -179,13 +165,13 @@ def _blends(
     b = share[own, partner]
     whole = left[own, partner] <= EXACT**2 * np.square(moved[:, 0]).sum(-1)
     other = wanted[partner] - wanted
-    size = np.sqrt(np.square(other).sum(-1))
+    size = _length(other)
     clear = np.minimum(b, 1 - b) > 0.05
     used = np.flatnonzero(whole & clear & (np.abs(1 - 2 * b) > APART) & (size > 1e-6))
     off = _length(got - wanted - b[:, None] * other) / np.maximum(size, 1e-6)
     turned = _length(got - wanted - (1 - b)[:, None] * other) / np.maximum(size, 1e-6)
     blends = wanted[:, None] + b[:, None, None] * (wanted[None] - wanted[:, None])
-    third = np.sqrt(np.square(got[:, None] - blends).sum(-1)).min(1) / np.maximum(size, 1e-6)
+    third = _length(got[:, None] - blends).min(1) / np.maximum(size, 1e-6)
     wrong = np.abs(1 - 2 * b) / 2
     return (
         1 - b[used],
@@ -203,18 +189,25 @@ def _by_training(facts: Facts) -> Iterator[Finding]:
     hurts = _hurts(facts)
     if hurts is None:
         raise NotGiven("augmentation can be judged by training alone, which was not done")
+    yield _judged_by_training(hurts, blended=False)
+
+
+def _judged_by_training(hurts: tuple[float, float, float], *, blended: bool) -> Finding:
+    """Blended targets slow training down by nature: of them a short training is no proof."""
     told = f"Without augmentation held-out skill changes by {_signed(hurts)}"
     if not _harmful(hurts):
-        yield healthy("augmentation_keeps", f"{told}.", row=ROW)
-        return
-    yield fault(
+        return healthy("augmentation_keeps", f"{told}.", row=ROW)
+    return fault(
         "augmentation_keeps",
         "B5",
-        f"{told}: it destroys what the targets say.",
-        "Move targets as inputs are moved, and look at augmented examples beside them.",
+        f"{told}." if blended else f"{told}: it destroys what the targets say.",
+        "Look at augmented examples beside their targets, and blend less."
+        if blended
+        else "Move targets as inputs are moved, and look at augmented examples beside them.",
         row=ROW,
         certainty="statistical",
-        explains=("F8", "E11", "E2"),
+        warn=blended,
+        explains=() if blended else ("F8", "E11", "E2"),
     )
 
 

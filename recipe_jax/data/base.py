@@ -70,6 +70,13 @@ class Source:
     order: np.ndarray | None = None
     split_by: str = ""
 
+    @property
+    def split(self) -> str:
+        """What chooses those held out, as `Task.split` says it."""
+        if self.order is not None:
+            return "order"
+        return "hash" if self.together is None else "group"
+
     def take(self, index: np.ndarray) -> "Source":
         """The examples at `index`, in that order."""
         return dataclasses.replace(
@@ -254,21 +261,18 @@ def _encode(
             normalize="",
         ),
         notes=source.findings,
-        split="group"
-        if source.together is not None
-        else "hash"
-        if source.order is None
-        else "order",
+        split=source.split,
         split_by=source.split_by,
     )
 
 
 def _why(source: Source) -> str:
     """Why a split may lack what the data have."""
-    if source.order is not None:
-        return f"because the last by {source.split_by!r} are held out"
-    what = "equal inputs" if source.together is None else f"examples of one {source.split_by!r}"
-    return f"because {what} stay together"
+    return {
+        "hash": "because equal inputs stay together",
+        "group": f"because examples of one {source.split_by!r} stay together",
+        "order": f"because the last by {source.split_by!r} are held out",
+    }[source.split]
 
 
 def _fingerprint(
